@@ -1,0 +1,1 @@
+"""One step of the way each; services see ports, never adapters."""
