@@ -1,0 +1,1 @@
+"""Generated from the Solidity sources by scripts/artifacts: ABI, bytecode and typed-data strings."""
