@@ -45,7 +45,7 @@ class UsageEvent:
         source: who reported it (a gateway, a file).
         id: unique within the source.
         occurred_at: milliseconds since 1970.
-        payer: who pays: an address, or a customer name that the ledger knows; None where the log does not say.
+        payer: who pays: an address, or a customer name that the ledger knows; None where the log is silent.
         buckets: token counts by bucket; only those above zero.
         details: what else the receipt commits to (model, provider's own totals, attribution, …); JSON
             values without floats, never prompts or answers.
