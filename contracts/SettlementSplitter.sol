@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC3009} from "@openzeppelin/contracts/interfaces/draft-IERC3009.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+import {ISettlementSplitter} from "./interfaces/ISettlementSplitter.sol";
+import {ClaimHash} from "./libraries/ClaimHash.sol";
+import {Ids} from "./libraries/Ids.sol";
+import {Pricing} from "./libraries/Pricing.sol";
+import {ShareTree} from "./libraries/ShareTree.sol";
+import {StatementHash} from "./libraries/StatementHash.sol";
+import {
+    Account,
+    ClaimAuthorization,
+    Line,
+    Party,
+    ShareProof,
+    Split,
+    Stake,
+    Statement,
+    Tariff,
+    Thaw
+} from "./types/Structs.sol";
+import {Assets, RateLanes, UsageLanes} from "./types/Units.sol";
+
+/// @title SettlementSplitter
+/// @notice The only contract that holds money. See the interface for what each function promises.
+contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTransient {
+    using Ids for Split;
+    using Ids for Tariff;
+    using SafeERC20 for IERC20;
+
+    uint256 private constant MAX_SCALE = 36;
+    uint256 private constant MAX_THAW_PERIOD = 90 days;
+    uint256 private constant MAX_LINES = 1000;
+
+    mapping(address provider => mapping(address signer => uint64)) private _signerUntil;
+    mapping(bytes32 tariffId => mapping(address payer => Account)) private _accounts;
+    mapping(bytes32 tariffId => mapping(address payer => Thaw)) private _thaws;
+    mapping(bytes32 splitId => uint256) private _pots;
+    mapping(bytes32 splitId => mapping(uint256 offset => mapping(address account => Stake))) private _stakes;
+    mapping(address account => uint256) private _nonces;
+
+    constructor() EIP712("Meterbridge", "1") {}
+
+    /* SIGNERS */
+
+    /// @inheritdoc ISettlementSplitter
+    function setSigner(address signer, uint64 until) external {
+        require(signer != address(0), ZeroSigner());
+        _signerUntil[msg.sender][signer] = until;
+        emit SignerSet(msg.sender, signer, until);
+    }
+
+    /* PUBLISHING */
+
+    /// @inheritdoc ISettlementSplitter
+    function publishSplit(Split calldata split, Party[] calldata parties) external {
+        (bytes32 root, uint128 total) = ShareTree.root(parties);
+        _checkTree(split, root, total);
+        emit SplitPublished(split.id(), split, parties);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function announceSplit(Split calldata split, string calldata uri) external {
+        emit SplitAnnounced(split.id(), split, uri);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function publishTariff(Tariff calldata tariff, bytes calldata document) external {
+        _checkTariff(tariff);
+        bytes32 actual = keccak256(document);
+        require(actual == tariff.terms, TermsMismatch(tariff.terms, actual));
+        emit TariffPublished(tariff.id(), tariff, document);
+    }
+
+    /* ESCROW */
+
+    /// @inheritdoc ISettlementSplitter
+    function deposit(Tariff calldata tariff, Split calldata split, address payer, Assets amount)
+        external
+        nonReentrant
+        returns (Assets arrived)
+    {
+        bytes32 id = _checkDeposit(tariff, split, payer);
+        arrived = _pull(split.asset, amount);
+        _credit(id, tariff, split, payer, msg.sender, arrived);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function depositWithPermit(
+        Tariff calldata tariff,
+        Split calldata split,
+        address payer,
+        Assets amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant returns (Assets arrived) {
+        bytes32 id = _checkDeposit(tariff, split, payer);
+        // A permit that fails was used already, and left its allowance, or the transfer below fails.
+        try IERC20Permit(split.asset)
+            .permit(msg.sender, address(this), Assets.unwrap(amount), deadline, v, r, s) {}
+            catch {}
+        arrived = _pull(split.asset, amount);
+        _credit(id, tariff, split, payer, msg.sender, arrived);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function depositWithAuthorization(
+        Tariff calldata tariff,
+        Split calldata split,
+        address payer,
+        Assets amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 salt,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant returns (Assets arrived) {
+        bytes32 id = _checkDeposit(tariff, split, payer);
+        uint256 before = _held(split.asset);
+        bytes32 nonce = keccak256(abi.encode(id, salt));
+        IERC3009(split.asset)
+            .receiveWithAuthorization(
+                payer, address(this), Assets.unwrap(amount), validAfter, validBefore, nonce, v, r, s
+            );
+        arrived = _arrivedSince(split.asset, before);
+        _credit(id, tariff, split, payer, payer, arrived);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function thaw(Tariff calldata tariff, Assets amount) external {
+        bytes32 id = tariff.id();
+        uint256 balance = _accounts[id][msg.sender].balance;
+        uint256 wanted = Assets.unwrap(amount);
+        require(wanted <= balance, ThawExceedsBalance(wanted, balance));
+        Thaw memory current = _thaws[id][msg.sender];
+        bool raised = wanted > _min(current.amount, balance);
+        uint64 end = raised ? uint64(block.timestamp + tariff.thawPeriod) : current.end;
+        _setThaw(id, msg.sender, wanted, end);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function withdraw(Tariff calldata tariff, Split calldata split)
+        external
+        nonReentrant
+        returns (Assets amount)
+    {
+        bytes32 id = tariff.id();
+        _checkSplit(split, tariff.splitId);
+        Thaw memory matured = _thaws[id][msg.sender];
+        require(matured.amount != 0, NothingThawing(id, msg.sender));
+        require(block.timestamp >= matured.end, StillThawing(matured.end));
+
+        Account storage escrow = _accounts[id][msg.sender];
+        uint256 paid = _min(matured.amount, escrow.balance);
+        delete _thaws[id][msg.sender];
+        // forge-lint: disable-next-line(unsafe-typecast) at most the balance
+        escrow.balance -= uint112(paid);
+        amount = Assets.wrap(paid);
+        emit Withdrawn(id, msg.sender, amount);
+        if (paid != 0) IERC20(split.asset).safeTransfer(msg.sender, paid);
+    }
+
+    /* SETTLEMENT */
+
+    /// @inheritdoc ISettlementSplitter
+    function settle(
+        Tariff calldata tariff,
+        uint64 sealedAt,
+        Line[] calldata lines,
+        address signer,
+        bytes calldata signature
+    ) external returns (Assets drawn) {
+        _checkTariff(tariff);
+        _checkSealed(sealedAt);
+        require(lines.length <= MAX_LINES, TooManyLines(lines.length, MAX_LINES));
+        uint64 until = _signerUntil[tariff.provider][signer];
+        require(
+            until != 0 && sealedAt <= until, SignerNotAuthorized(tariff.provider, signer, sealedAt, until)
+        );
+        bytes32 id = tariff.id();
+        _checkSignature(signer, StatementHash.hash(id, sealedAt, lines), signature);
+
+        uint256 sum = _drawAll(id, tariff, sealedAt, lines);
+        if (sum != 0) _allocate(tariff.splitId, sum);
+        return Assets.wrap(sum);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function fund(Split calldata split, Assets amount) external nonReentrant returns (Assets arrived) {
+        require(split.totalShares != 0, ZeroTotalShares());
+        arrived = _pull(split.asset, amount);
+        bytes32 id = split.id();
+        _allocate(id, Assets.unwrap(arrived));
+        emit Funded(id, msg.sender, arrived);
+    }
+
+    /* CLAIMS */
+
+    /// @inheritdoc ISettlementSplitter
+    function claimFirst(Split calldata split, Party calldata party, ShareProof calldata proof)
+        external
+        nonReentrant
+        returns (Assets amount)
+    {
+        (bytes32 root, uint128 total, uint256 offset) = ShareTree.climb(party, proof);
+        _checkTree(split, root, total);
+        _register(split.id(), party, offset);
+        return _claim(split, offset, party.account, party.account);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function claim(Split calldata split, uint256 offset, address holder)
+        external
+        nonReentrant
+        returns (Assets amount)
+    {
+        return _claim(split, offset, holder, holder);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function claimTo(Split calldata split, uint256 offset, address recipient)
+        external
+        nonReentrant
+        returns (Assets amount)
+    {
+        return _claim(split, offset, msg.sender, recipient);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function claimWithAuthorization(
+        Split calldata split,
+        ClaimAuthorization calldata authorization,
+        bytes calldata signature
+    ) external nonReentrant returns (Assets amount) {
+        _checkSplit(split, authorization.splitId);
+        require(
+            block.timestamp <= authorization.deadline,
+            AuthorizationExpired(authorization.deadline, block.timestamp)
+        );
+        address holder = authorization.account;
+        uint256 expected = _nonces[holder]++;
+        require(authorization.nonce == expected, InvalidNonce(holder, expected, authorization.nonce));
+        _checkSignature(holder, ClaimHash.hash(authorization), signature);
+        return _claim(split, authorization.offset, holder, authorization.recipient);
+    }
+
+    /* BATCHES */
+
+    /// @inheritdoc ISettlementSplitter
+    function multicall(bytes[] calldata calls) external returns (bytes[] memory results) {
+        results = new bytes[](calls.length);
+        for (uint256 i = 0; i < calls.length; ++i) {
+            // Safe in a loop: no function here takes ether, so none can count the same ether twice.
+            (bool success, bytes memory result) = address(this).delegatecall(calls[i]);
+            if (!success) _revertWith(result);
+            results[i] = result;
+        }
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc ISettlementSplitter
+    function account(bytes32 id, address payer) external view returns (Account memory) {
+        return _accounts[id][payer];
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function thawing(bytes32 id, address payer) external view returns (Thaw memory) {
+        return _thaws[id][payer];
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function secured(Tariff calldata tariff, address payer, uint256 until) external view returns (Assets) {
+        if (until > block.timestamp + tariff.thawPeriod) return Assets.wrap(0);
+        bytes32 id = tariff.id();
+        uint256 balance = _accounts[id][payer].balance;
+        Thaw memory current = _thaws[id][payer];
+        return Assets.wrap(current.end < until ? balance - _min(current.amount, balance) : balance);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function pot(bytes32 id) external view returns (Assets) {
+        return Assets.wrap(_pots[id]);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function stake(bytes32 id, uint256 offset, address holder) external view returns (Stake memory) {
+        return _stakes[id][offset][holder];
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function entitled(Split calldata split, uint128 share) external view returns (Assets) {
+        require(split.totalShares != 0, ZeroTotalShares());
+        return Assets.wrap(_entitledDown(split, split.id(), share));
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function claimable(Split calldata split, uint256 offset, address holder) external view returns (Assets) {
+        bytes32 id = split.id();
+        Stake memory held = _stakes[id][offset][holder];
+        if (held.share == 0) return Assets.wrap(0);
+        return Assets.wrap(_entitledDown(split, id, held.share) - held.claimed);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function price(Tariff calldata tariff, UsageLanes[2] calldata usage) external pure returns (Assets) {
+        _checkTariff(tariff);
+        return Pricing.priceDown(tariff.rates, 10 ** tariff.scale, usage);
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function signerUntil(address provider, address signer) external view returns (uint64) {
+        return _signerUntil[provider][signer];
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function nonces(address holder) external view returns (uint256) {
+        return _nonces[holder];
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function tariffId(Tariff calldata tariff) external pure returns (bytes32) {
+        return tariff.id();
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function splitId(Split calldata split) external pure returns (bytes32) {
+        return split.id();
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function hashStatement(Statement calldata statement) external view returns (bytes32) {
+        return _hashTypedDataV4(StatementHash.hash(statement.tariffId, statement.sealedAt, statement.lines));
+    }
+
+    /// @inheritdoc ISettlementSplitter
+    function hashClaimAuthorization(ClaimAuthorization calldata authorization)
+        external
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(ClaimHash.hash(authorization));
+    }
+
+    /* CHECKS */
+
+    function _checkTariff(Tariff calldata tariff) private pure {
+        require(tariff.scale <= MAX_SCALE, ScaleTooLarge(tariff.scale, MAX_SCALE));
+        require(tariff.thawPeriod <= MAX_THAW_PERIOD, ThawPeriodTooLong(tariff.thawPeriod, MAX_THAW_PERIOD));
+    }
+
+    function _checkSplit(Split calldata split, bytes32 expected) private pure {
+        bytes32 actual = split.id();
+        require(actual == expected, SplitMismatch(expected, actual));
+    }
+
+    function _checkTree(Split calldata split, bytes32 root, uint128 total) private pure {
+        require(root == split.root, RootMismatch(split.root, root));
+        require(total == split.totalShares, TotalSharesMismatch(split.totalShares, total));
+    }
+
+    function _checkDeposit(Tariff calldata tariff, Split calldata split, address payer)
+        private
+        pure
+        returns (bytes32)
+    {
+        _checkTariff(tariff);
+        _checkSplit(split, tariff.splitId);
+        require(split.totalShares != 0, ZeroTotalShares());
+        require(payer != address(0), ZeroPayer());
+        return tariff.id();
+    }
+
+    function _checkSealed(uint64 sealedAt) private view {
+        require(sealedAt != 0 && sealedAt <= type(uint32).max, SealedAtOutOfRange(sealedAt, type(uint32).max));
+        require(sealedAt <= block.timestamp, SealedInFuture(sealedAt, block.timestamp));
+    }
+
+    /// @dev The key first, whatever the code: an account under EIP-7702 delegation keeps its key.
+    function _checkSignature(address signer, bytes32 structHash, bytes calldata signature) private view {
+        bytes32 digest = _hashTypedDataV4(structHash);
+        (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (failure == ECDSA.RecoverError.NoError && recovered == signer) return;
+        require(
+            SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature),
+            InvalidSignature(signer, digest)
+        );
+    }
+
+    /* EFFECTS */
+
+    function _credit(
+        bytes32 id,
+        Tariff calldata tariff,
+        Split calldata split,
+        address payer,
+        address from,
+        Assets arrived
+    ) private {
+        Account storage escrow = _accounts[id][payer];
+        uint256 balance = escrow.balance;
+        uint256 settled = escrow.settled;
+        uint256 room = type(uint112).max - balance - settled;
+        uint256 added = Assets.unwrap(arrived);
+        require(added <= room, AccountFull(added, room));
+        // Cut before the balance grows: what was thawed and then drawn frees nothing of what comes after.
+        Thaw memory current = _thaws[id][payer];
+        if (current.amount > balance) _setThaw(id, payer, balance, current.end);
+        // forge-lint: disable-next-line(unsafe-typecast) there is room
+        escrow.balance = uint112(balance + added);
+        if (balance == 0 && settled == 0) emit AccountOpened(id, payer, tariff, split);
+        emit Deposited(id, payer, from, arrived);
+    }
+
+    /// @dev Nothing thawing has no end either, so that it reads like an account that never thawed.
+    function _setThaw(bytes32 id, address payer, uint256 amount, uint64 end) private {
+        if (amount == 0) end = 0;
+        // forge-lint: disable-next-line(unsafe-typecast) at most a balance
+        _thaws[id][payer] = Thaw(uint112(amount), end);
+        emit Thawing(id, payer, Assets.wrap(amount), end);
+    }
+
+    function _drawAll(bytes32 id, Tariff calldata tariff, uint64 sealedAt, Line[] calldata lines)
+        private
+        returns (uint256 sum)
+    {
+        mapping(address payer => Account) storage accounts = _accounts[id];
+        RateLanes[2] memory rates = tariff.rates;
+        uint256 unit = 10 ** tariff.scale;
+        for (uint256 i = 0; i < lines.length; ++i) {
+            Line calldata line = lines[i];
+            uint256 worth = Assets.unwrap(Pricing.priceDown(rates, unit, line.usage));
+            sum += _draw(id, accounts, line, sealedAt, worth);
+        }
+    }
+
+    /// @dev Stores `sealedAt` also when nothing is drawn, so that a correction shuts out what it corrects.
+    function _draw(
+        bytes32 id,
+        mapping(address payer => Account) storage accounts,
+        Line calldata line,
+        uint64 sealedAt,
+        uint256 worth
+    ) private returns (uint256 drawn) {
+        Account memory escrow = accounts[line.payer];
+        if (sealedAt < escrow.sealedAt) {
+            emit Skipped(id, line.payer, sealedAt, escrow.sealedAt);
+            return 0;
+        }
+        // Compared before it is narrowed: a price can be larger than any balance.
+        if (worth > escrow.settled) drawn = _min(worth - escrow.settled, escrow.balance);
+        // forge-lint: disable-next-item(unsafe-typecast) at most the balance; balance + settled fits uint112
+        accounts[line.payer] =
+            Account(escrow.balance - uint112(drawn), escrow.settled + uint112(drawn), uint32(sealedAt));
+        emit Settled(id, line.payer, sealedAt, line.usage, line.head, Assets.wrap(drawn));
+    }
+
+    /// @dev Held to uint128, so that what is claimed of it fits a stake, and shares of it fit uint256.
+    function _allocate(bytes32 id, uint256 added) private {
+        uint256 current = _pots[id];
+        uint256 room = type(uint128).max - current;
+        require(added <= room, PotFull(added, room));
+        _pots[id] = current + added;
+    }
+
+    function _register(bytes32 id, Party calldata party, uint256 offset) private {
+        Stake storage held = _stakes[id][offset][party.account];
+        if (held.share != 0) return;
+        held.share = party.share;
+        emit Registered(id, party.account, offset, party.role, party.share);
+    }
+
+    function _claim(Split calldata split, uint256 offset, address holder, address recipient)
+        private
+        returns (Assets)
+    {
+        require(recipient != address(0) && recipient != address(this), InvalidRecipient(recipient));
+        bytes32 id = split.id();
+        Stake storage held = _stakes[id][offset][holder];
+        uint128 share = held.share;
+        require(share != 0, NotRegistered(id, offset, holder));
+        uint256 worth = _entitledDown(split, id, share);
+        uint256 amount = worth - held.claimed;
+        if (amount == 0) return Assets.wrap(0);
+
+        // forge-lint: disable-next-line(unsafe-typecast) at most the pot
+        held.claimed = uint128(worth);
+        emit Claimed(id, holder, recipient, offset, Assets.wrap(amount));
+        IERC20(split.asset).safeTransfer(recipient, amount);
+        return Assets.wrap(amount);
+    }
+
+    /* TOKENS */
+
+    function _pull(address asset, Assets amount) private returns (Assets) {
+        uint256 before = _held(asset);
+        IERC20(asset).safeTransferFrom(msg.sender, address(this), Assets.unwrap(amount));
+        return _arrivedSince(asset, before);
+    }
+
+    function _held(address asset) private view returns (uint256) {
+        return IERC20(asset).balanceOf(address(this));
+    }
+
+    /// @dev What counts is what arrived. The lock keeps every other way in and out shut meanwhile.
+    function _arrivedSince(address asset, uint256 before) private view returns (Assets) {
+        uint256 current = _held(asset);
+        require(current > before, NothingArrived(asset));
+        return Assets.wrap(current - before);
+    }
+
+    /* ARITHMETIC */
+
+    /// @dev Cumulative, so that rounding never accumulates. Pot and share are within uint128 each.
+    function _entitledDown(Split calldata split, bytes32 id, uint128 share) private view returns (uint256) {
+        return _pots[id] * share / split.totalShares;
+    }
+
+    function _min(uint256 a, uint256 b) private pure returns (uint256) {
+        return a < b ? a : b;
+    }
+
+    function _revertWith(bytes memory reason) private pure {
+        assembly ("memory-safe") {
+            revert(add(reason, 0x20), mload(reason))
+        }
+    }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC5267} from "@openzeppelin/contracts/interfaces/IERC5267.sol";
+
+import {
+    Account,
+    ClaimAuthorization,
+    Line,
+    Party,
+    ShareProof,
+    Split,
+    Stake,
+    Statement,
+    Tariff,
+    Thaw
+} from "../types/Structs.sol";
+import {Assets, UsageLanes} from "../types/Units.sol";
+
+/// @title ISettlementSplitter
+/// @notice Payers escrow ERC-20 assets under a tariff; the provider's meter signs cumulative usage; anyone submits
+/// what it signed; what the usage costs moves from the payer's account into the pot of the tariff's split; the
+/// parties of the split claim their shares of the pot. No owner, no upgrade, no pause, no fee.
+///
+/// @dev Who is trusted with what:
+/// - The meter (the signers that a tariff's provider sets): with everything that is deposited under that tariff,
+///   and nothing else. A dishonest meter can draw a payer's whole balance into the pot; it cannot send it anywhere else.
+/// - Whoever publishes a split: with nothing but its completeness. The tree proves that shares do not overlap and
+///   add up to the whole. A root without known leaves keeps what is allocated to it for ever: a party serves only
+///   under a split in which it has checked its own proof.
+/// - The token: with its own balances. A token that freezes, fails or lies harms accounts and pots in that token only.
+///
+/// Tokens that charge a fee on transfer are credited with what arrived, and pay out less than is claimed. Tokens
+/// whose balances shrink on their own are not supported: the last ones to claim find nothing. What is sent here
+/// without `deposit` or `fund` belongs to nobody, and nobody can take it out.
+interface ISettlementSplitter is IERC5267 {
+    /* EVENTS */
+
+    /// @notice `provider` lets `signer` sign statements sealed at or before `until`.
+    event SignerSet(address indexed provider, address indexed signer, uint64 until);
+
+    /// @notice The parties of a split, proven to be those of its root.
+    event SplitPublished(bytes32 indexed splitId, Split split, Party[] parties);
+
+    /// @notice Someone says that the parties of a split are to be found at `uri`. Proves nothing: check the root.
+    event SplitAnnounced(bytes32 indexed splitId, Split split, string uri);
+
+    /// @notice A tariff and its document, proven to be the one that the terms commit to.
+    event TariffPublished(bytes32 indexed tariffId, Tariff tariff, bytes document);
+
+    /// @notice The first deposit into an account, with all that a payer needs in order to withdraw.
+    /// @dev Emitted whenever a deposit finds neither a balance nor anything ever drawn, so possibly more than once.
+    event AccountOpened(bytes32 indexed tariffId, address indexed payer, Tariff tariff, Split split);
+
+    /// @notice `arrived` was added to the account of `payer`; `from` gave it.
+    event Deposited(bytes32 indexed tariffId, address indexed payer, address indexed from, Assets arrived);
+
+    /// @notice `amount` of the payer's balance can be withdrawn from `end` on. None while `amount` is 0.
+    event Thawing(bytes32 indexed tariffId, address indexed payer, Assets amount, uint64 end);
+
+    /// @notice `amount` went back to the payer.
+    event Withdrawn(bytes32 indexed tariffId, address indexed payer, Assets amount);
+
+    /// @notice A line of a statement was settled: `drawn` moved from the account into the pot of the tariff's split.
+    event Settled(
+        bytes32 indexed tariffId,
+        address indexed payer,
+        uint64 sealedAt,
+        UsageLanes[2] usage,
+        bytes32 head,
+        Assets drawn
+    );
+
+    /// @notice A line was older than what the account had already settled, and changed nothing.
+    event Skipped(bytes32 indexed tariffId, address indexed payer, uint64 sealedAt, uint32 accountSealedAt);
+
+    /// @notice `arrived` was added to a pot directly.
+    event Funded(bytes32 indexed splitId, address indexed from, Assets arrived);
+
+    /// @notice A party proved its leaf; from now on it claims without a proof.
+    event Registered(
+        bytes32 indexed splitId, address indexed account, uint256 offset, uint8 role, uint128 share
+    );
+
+    /// @notice `amount` left the pot for `recipient`. Not emitted when there was nothing to pay.
+    event Claimed(
+        bytes32 indexed splitId, address indexed account, address recipient, uint256 offset, Assets amount
+    );
+
+    /* ERRORS */
+
+    /// @notice The zero address signs nothing.
+    error ZeroSigner();
+    /// @notice A gift to the zero address could never be withdrawn.
+    error ZeroPayer();
+    /// @notice The split is not the one that the tariff or the authorization names.
+    error SplitMismatch(bytes32 expected, bytes32 actual);
+    /// @notice No tree stands over no parties.
+    error NoParties();
+    /// @notice A split without shares would never pay out what is given to it.
+    error ZeroTotalShares();
+    /// @notice A party without a share has no interval of its own.
+    error ZeroShare(address account);
+    /// @notice Role 0 is refused, so that a forgotten role is noticed.
+    error ZeroRole(address account);
+    /// @notice Shares may not add up to more than uint128.
+    error ShareSumTooLarge(uint256 sum, uint256 limit);
+    /// @notice A proof has one sum for each hash.
+    error ProofLengthMismatch(uint256 hashes, uint256 sums);
+    /// @notice The parties, or the proof, lead to another root.
+    error RootMismatch(bytes32 expected, bytes32 actual);
+    /// @notice The parties, or the proof, lead to another sum of shares.
+    error TotalSharesMismatch(uint128 expected, uint128 actual);
+    /// @notice The document is not the one that the terms commit to.
+    error TermsMismatch(bytes32 expected, bytes32 actual);
+    /// @notice The tariff's scale is above 36.
+    error ScaleTooLarge(uint256 scale, uint256 limit);
+    /// @notice The tariff's thaw period is above 90 days.
+    error ThawPeriodTooLong(uint256 thawPeriod, uint256 limit);
+    /// @notice The token moved nothing to this contract.
+    error NothingArrived(address asset);
+    /// @notice Balance and settled together would leave uint112.
+    error AccountFull(uint256 arrived, uint256 room);
+    /// @notice The pot would leave uint128.
+    error PotFull(uint256 added, uint256 room);
+    /// @notice No more can be thawed than is there.
+    error ThawExceedsBalance(uint256 amount, uint256 balance);
+    /// @notice There is no thaw to withdraw from.
+    error NothingThawing(bytes32 tariffId, address payer);
+    /// @notice The thaw ends later.
+    error StillThawing(uint256 end);
+    /// @notice A statement has at most 1,000 lines.
+    error TooManyLines(uint256 lines, uint256 limit);
+    /// @notice A statement is sealed at a time, not at 0, and not beyond uint32.
+    error SealedAtOutOfRange(uint256 sealedAt, uint256 limit);
+    /// @notice The statement is sealed later than this block.
+    error SealedInFuture(uint256 sealedAt, uint256 timestamp);
+    /// @notice The provider does not let this signer sign what is sealed at that time.
+    error SignerNotAuthorized(address provider, address signer, uint64 sealedAt, uint64 until);
+    /// @notice Neither an ECDSA signature by this signer, nor one that it accepts as a contract.
+    error InvalidSignature(address signer, bytes32 digest);
+    /// @notice The party has not proven its leaf yet: `claimFirst`.
+    error NotRegistered(bytes32 splitId, uint256 offset, address account);
+    /// @notice Nothing is paid to the zero address or to this contract.
+    error InvalidRecipient(address recipient);
+    /// @notice The authorization was for use until `deadline`.
+    error AuthorizationExpired(uint256 deadline, uint256 timestamp);
+    /// @notice The authorization was used, or is not the account's next one.
+    error InvalidNonce(address account, uint256 expected, uint256 actual);
+
+    /* SIGNERS */
+
+    /// @notice Lets `signer` sign statements for the caller's tariffs that are sealed at or before `until`.
+    /// @dev Setting `until` to now retires a key and keeps what it sealed. 0 revokes all of it; it is also what every
+    /// unknown signer has, so no statement passes with it. A signer can be a contract (ERC-1271).
+    /// Warning: a retired key can still sign statements dated before its end. A stolen key is revoked with 0.
+    function setSigner(address signer, uint64 until) external;
+
+    /* PUBLISHING */
+
+    /// @notice Emits the parties of a split after proving from them its root and its total of shares.
+    /// @dev Nothing is stored, and nothing else depends on it: it makes the leaves known to whoever watches the chain.
+    function publishSplit(Split calldata split, Party[] calldata parties) external;
+
+    /// @notice Emits where the parties of a split, too many to publish here, are said to be found.
+    /// @dev Warning: anyone may say so of any split, and `uri` is not checked. Believe only what hashes to the root.
+    function announceSplit(Split calldata split, string calldata uri) external;
+
+    /// @notice Emits a tariff and its document after checking that `keccak256(document)` is `tariff.terms`.
+    /// @dev Anyone may: it says what the terms are, not that the provider serves under them.
+    function publishTariff(Tariff calldata tariff, bytes calldata document) external;
+
+    /* ESCROW */
+
+    /// @notice Pulls `amount` from the caller into the account of `payer` under a tariff.
+    /// @dev Consent to the terms if the caller is the payer, else a gift: only the payer can withdraw it.
+    /// Warning: all of it is at risk to the tariff's meter. Deposit no more than the meter may draw at once.
+    /// @return arrived What the token moved here; that is credited. Refused when nothing arrived.
+    function deposit(Tariff calldata tariff, Split calldata split, address payer, Assets amount)
+        external
+        returns (Assets arrived);
+
+    /// @notice As `deposit`, with an EIP-2612 permit of the caller for exactly `amount`.
+    /// @dev If someone else submitted the permit first, the allowance is there and the deposit goes through.
+    function depositWithPermit(
+        Tariff calldata tariff,
+        Split calldata split,
+        address payer,
+        Assets amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external returns (Assets arrived);
+
+    /// @notice Receives `amount` by an EIP-3009 authorization of the payer, which anyone may submit.
+    /// @dev The authorization is of `receiveWithAuthorization` to this contract with the nonce
+    /// `keccak256(abi.encode(tariffId, salt))`: it names the tariff, so nobody can credit it under another one.
+    function depositWithAuthorization(
+        Tariff calldata tariff,
+        Split calldata split,
+        address payer,
+        Assets amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 salt,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external returns (Assets arrived);
+
+    /// @notice Sets how much of the caller's balance is thawing; 0 ends the thaw.
+    /// @dev More than before starts the clock of all of it anew; less does not. Thawing funds can still be drawn, and
+    /// "before" means what is left of the thaw: `min(thaw.amount, balance)`.
+    function thaw(Tariff calldata tariff, Assets amount) external;
+
+    /// @notice Pays to the caller what it thawed, or what is left of it, once the thaw has ended.
+    /// @dev A thaw of which everything was drawn meanwhile is cleared and pays 0.
+    function withdraw(Tariff calldata tariff, Split calldata split) external returns (Assets amount);
+
+    /* SETTLEMENT */
+
+    /// @notice Draws what signed usage costs from the accounts of its payers into the pot of the tariff's split.
+    /// @dev Anyone may submit. Usage is cumulative: what was drawn before is not drawn again, and a line older than the
+    /// account's newest settled one is skipped. A payer that runs dry is drawn to 0; the rest is drawn by the same or a
+    /// later statement after a deposit. No token is called.
+    /// The signature is tried as ECDSA first, whatever code the signer has, so that an account under EIP-7702 delegation
+    /// still signs with its key; then by ERC-1271. Statements sealed at 0 or beyond uint32 (the year 2106) are refused.
+    /// @param signer Who signed; authorized by the tariff's provider for `sealedAt`.
+    /// @return drawn The sum over all lines.
+    function settle(
+        Tariff calldata tariff,
+        uint64 sealedAt,
+        Line[] calldata lines,
+        address signer,
+        bytes calldata signature
+    ) external returns (Assets drawn);
+
+    /// @notice Adds to a pot what arrives of `amount` from the caller. It cannot be taken back.
+    function fund(Split calldata split, Assets amount) external returns (Assets arrived);
+
+    /* CLAIMS */
+
+    /// @notice Proves a party's leaf, registers its stake, and pays its account what it is entitled to, if anything.
+    /// @dev Anyone may. A second time it acts like `claim`.
+    function claimFirst(Split calldata split, Party calldata party, ShareProof calldata proof)
+        external
+        returns (Assets amount);
+
+    /// @notice Pays a registered party's account what it is entitled to and was not paid yet. Anyone may.
+    function claim(Split calldata split, uint256 offset, address account) external returns (Assets amount);
+
+    /// @notice As `claim`, for the caller's own stake, to a recipient of its choice.
+    function claimTo(Split calldata split, uint256 offset, address recipient) external returns (Assets amount);
+
+    /// @notice As `claimTo`, with the party's signed consent, which anyone may submit once, until its deadline.
+    /// @dev ECDSA first, then ERC-1271. A party makes an open authorization void by using its nonce for another one.
+    function claimWithAuthorization(
+        Split calldata split,
+        ClaimAuthorization calldata authorization,
+        bytes calldata signature
+    ) external returns (Assets amount);
+
+    /* BATCHES */
+
+    /// @notice Makes several calls to this contract in the caller's name; all of them succeed or none.
+    function multicall(bytes[] calldata calls) external returns (bytes[] memory results);
+
+    /* VIEWS */
+
+    /// @notice A payer's escrow under a tariff.
+    function account(bytes32 tariffId, address payer) external view returns (Account memory);
+
+    /// @notice A payer's thaw under a tariff; what can be withdrawn is at most the balance.
+    function thawing(bytes32 tariffId, address payer) external view returns (Thaw memory);
+
+    /// @notice How much of a payer's balance cannot be withdrawn before `until`, a time in seconds.
+    /// @dev 0 if a thaw that starts now would end before `until`. Statements of the same tariff can still draw it.
+    function secured(Tariff calldata tariff, address payer, uint256 until) external view returns (Assets);
+
+    /// @notice All that was ever allocated to a split, claimed or not.
+    function pot(bytes32 splitId) external view returns (Assets);
+
+    /// @notice A registered party's share and what it claimed.
+    function stake(bytes32 splitId, uint256 offset, address account) external view returns (Stake memory);
+
+    /// @notice What a share of a split is worth so far, claimed or not, rounded down.
+    function entitled(Split calldata split, uint128 share) external view returns (Assets);
+
+    /// @notice What a registered party would be paid now; 0 for an unregistered one.
+    function claimable(Split calldata split, uint256 offset, address account) external view returns (Assets);
+
+    /// @notice What a cumulative usage costs under a tariff, rounded down.
+    function price(Tariff calldata tariff, UsageLanes[2] calldata usage) external pure returns (Assets);
+
+    /// @notice Until when a provider lets a signer sign; 0 for never.
+    function signerUntil(address provider, address signer) external view returns (uint64);
+
+    /// @notice The nonce of the account's next claim authorization.
+    function nonces(address account) external view returns (uint256);
+
+    /// @notice The key of a tariff.
+    function tariffId(Tariff calldata tariff) external pure returns (bytes32);
+
+    /// @notice The key of a split.
+    function splitId(Split calldata split) external pure returns (bytes32);
+
+    /// @notice The EIP-712 digest that the meter signs.
+    function hashStatement(Statement calldata statement) external view returns (bytes32);
+
+    /// @notice The EIP-712 digest that a party signs.
+    function hashClaimAuthorization(ClaimAuthorization calldata authorization) external view returns (bytes32);
+}
