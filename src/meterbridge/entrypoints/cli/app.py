@@ -1,0 +1,35 @@
+"""All commands under one name. Keep this module light: it is loaded for every `--help`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import meterbridge
+from meterbridge.entrypoints.cli import vectors
+
+app = typer.Typer(
+    name="meterbridge",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Settlement bridge between metered AI usage and the parties it pays.\n\n"
+    "Try it: meterbridge demo",
+)
+app.add_typer(vectors.app, name="vectors")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"meterbridge {meterbridge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that come before any command."""
