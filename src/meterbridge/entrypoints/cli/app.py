@@ -14,8 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Settlement bridge between metered AI usage and the parties it pays.\n\n"
-    "Try it: meterbridge demo",
+    help="Settlement bridge between metered AI usage and the parties it pays.\n\nTry it: meterbridge demo",
 )
 app.add_typer(vectors.app, name="vectors")
 
