@@ -174,9 +174,15 @@ class ReceiptColumns:
 
     def sorted(self) -> ReceiptColumns:
         """Return the same receipts in the order of a batch: by id."""
-        order = np.lexsort(_id_words(self.ids).T[::-1])  # the last key is the primary one
-        columns = (self.ids, self.occurred_at, self.usage, self.details)
-        return ReceiptColumns(*(column[order] for column in columns))
+        return self.take(self.order())
+
+    def take(self, rows: npt.NDArray[np.int64]) -> ReceiptColumns:
+        """Return the receipts at these rows, in this order."""
+        return ReceiptColumns(self.ids[rows], self.occurred_at[rows], self.usage[rows], self.details[rows])
+
+    def order(self) -> npt.NDArray[np.int64]:
+        """Return the rows in the order of a batch: by id."""
+        return np.lexsort(_id_words(self.ids).T[::-1])  # the last key is the primary one
 
     def leaves(self) -> Hashes:
         """Return the (n, 32) leaves; see `Receipt.leaf`."""
