@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import pairwise
 from typing import Any, Final, TypeVar, cast
 
@@ -73,27 +74,41 @@ def _rotate(builder: Any, vector: Any, bits: int) -> Any:
     return builder.or_(builder.shl(vector, up), builder.lshr(vector, down))
 
 
-def _emit_round(builder: Any, a: list[Any], constant: Any) -> list[Any]:
-    """Emit one round over 25 vectors; word (x, y) of the state is a[x + 5 * y]."""
+def _word_at(builder: Any, vectors: Any, word: int) -> Any:
+    return builder.gep(vectors, [ir.Constant(_INDEX, word)])
+
+
+def _emit_columns(builder: Any, state: Any) -> list[Any]:
+    """Emit the parity of each of the five columns of a state in memory."""
     columns = []
     for x in range(5):
-        column = a[x]
-        for y in range(1, 5):
-            column = builder.xor(column, a[x + 5 * y])
-        columns.append(column)
-    d = [builder.xor(columns[(x + 4) % 5], _rotate(builder, columns[(x + 1) % 5], 1)) for x in range(5)]
-    b = [None] * STATE_WORDS
-    for x in range(5):
-        for y in range(5):
-            mixed = builder.xor(a[x + 5 * y], d[x])
-            b[y + 5 * ((2 * x + 3 * y) % 5)] = _rotate(builder, mixed, _ROTATIONS[x][y])
-    out = []
-    for y in range(0, STATE_WORDS, 5):
+        words = [builder.load(_word_at(builder, state, x + 5 * y), align=8) for y in range(5)]
+        columns.append(reduce(builder.xor, words))
+    return columns
+
+
+def _emit_round(builder: Any, source: Any, target: Any, columns: list[Any], constant: Any) -> list[Any]:
+    """Emit one round from one state in memory to another; return the parities of the new columns.
+
+    Row by row through memory: five rows of five, their parities and the mixing words fit sixteen registers,
+    where the whole state does not. Since either pointer may be the other's, LLVM keeps this order.
+    """
+    mix = [builder.xor(columns[(x + 4) % 5], _rotate(builder, columns[(x + 1) % 5], 1)) for x in range(5)]
+    parities: list[Any] = [None] * 5
+    for y in range(5):
+        row = []
         for x in range(5):
-            negated = builder.xor(b[(x + 1) % 5 + y], _ALL_ONES)
-            out.append(builder.xor(b[x + y], builder.and_(negated, b[(x + 2) % 5 + y])))
-    out[0] = builder.xor(out[0], constant)
-    return out
+            from_x, from_y = (x + 3 * y) % 5, x
+            word = builder.load(_word_at(builder, source, from_x + 5 * from_y), align=8)
+            row.append(_rotate(builder, builder.xor(word, mix[from_x]), _ROTATIONS[from_x][from_y]))
+        for x in range(5):
+            others = builder.and_(builder.xor(row[(x + 1) % 5], _ALL_ONES), row[(x + 2) % 5])
+            word = builder.xor(row[x], others)
+            if x == y == 0:
+                word = builder.xor(word, constant)
+            builder.store(word, _word_at(builder, target, x + 5 * y), align=8)
+            parities[x] = word if y == 0 else builder.xor(parities[x], word)
+    return parities
 
 
 def _emit_round_constant(builder: Any, table: Any, number: Any) -> Any:
@@ -105,50 +120,65 @@ def _emit_round_constant(builder: Any, table: Any, number: Any) -> Any:
     return builder.shuffle_vector(single, ir.Constant(_VECTOR, ir.Undefined), everywhere)
 
 
-def _emit_permutation(builder: Any, vectors: Any) -> None:
-    """Emit Keccak-f[1600] over the 25 vectors at a pointer, in place, as a loop of 24 rounds."""
+def _emit_permutation(builder: Any, state: Any) -> None:
+    """Emit Keccak-f[1600] over the 25 vectors at a pointer, in place; the 25 behind them are scratch."""
     table = cast(Any, cgutils).global_constant(
         builder, "keccak_rounds", ir.Constant(ir.ArrayType(_WORD, 24), list(_ROUND_CONSTANTS))
     )
-    places = [builder.gep(vectors, [ir.Constant(_INDEX, word)]) for word in range(STATE_WORDS)]
-    before = [builder.load(place, align=8) for place in places]
+    before = [ir.Constant(_INDEX, 0), state, _word_at(builder, state, STATE_WORDS)]
+    before += _emit_columns(builder, state)
     entry, loop = builder.block, builder.append_basic_block("rounds")
     builder.branch(loop)
     builder.position_at_end(loop)
-    number = builder.phi(_INDEX)
-    words = [builder.phi(_VECTOR) for _ in before]
-    after = _emit_round(builder, words, _emit_round_constant(builder, table, number))
+    phis = [builder.phi(value.type) for value in before]
+    number, source, target, *columns = phis
+    constant = _emit_round_constant(builder, table, number)
+    after = _emit_round(builder, source, target, columns, constant)
     following = builder.add(number, ir.Constant(_INDEX, 1))
-    starts = [ir.Constant(_INDEX, 0), *before]
-    for phi, first, then in zip([number, *words], starts, [following, *after], strict=True):
+    for phi, first, then in zip(phis, before, [following, target, source, *after], strict=True):
         phi.add_incoming(first, entry)
         phi.add_incoming(then, loop)
     done = builder.append_basic_block("rounds_done")
     builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(_INDEX, 24)), loop, done)
     builder.position_at_end(done)
-    for place, word in zip(places, after, strict=True):
-        builder.store(word, place, align=8)
+
+
+def _emit_absorption(builder: Any, state: Any, blocks: Any) -> None:
+    """Emit the addition of one block per lane, `LANES` blocks of 17 words one after another, to a state."""
+    for word in range(RATE_WORDS):
+        gathered = ir.Constant(_VECTOR, ir.Undefined)
+        for lane in range(LANES):
+            single = builder.load(_word_at(builder, blocks, lane * RATE_WORDS + word), align=8)
+            gathered = builder.insert_element(gathered, single, ir.Constant(_INDEX, lane))
+        place = _word_at(builder, state, word)
+        builder.store(builder.xor(builder.load(place, align=8), gathered), place, align=8)
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _permute_intrinsic(_typing: Any, state: Any) -> Any:
+def _permute_intrinsic(_typing: Any, state: Any, blocks: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature.args[0], arguments[0])
-        _emit_permutation(builder, builder.bitcast(data, _VECTOR.as_pointer()))
+        data, added = (_data(context, builder, *pair) for pair in zip(signature.args, arguments, strict=True))
+        vectors = builder.bitcast(data, _VECTOR.as_pointer())
+        _emit_absorption(builder, vectors, builder.bitcast(added, _WORD.as_pointer()))
+        _emit_permutation(builder, vectors)
         return context.get_dummy_value()
 
-    return types.void(state), emit
+    return types.void(state, blocks), emit
 
 
-def _load_intrinsic(_typing: Any, buffer: Any, position: Any) -> Any:
+def _copy_intrinsic(_typing: Any, target: Any, place: Any, source: Any, start: Any, _size: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
-        return builder.load(builder.bitcast(place, _WORD.as_pointer()), align=1)
+        types_, (target_, place_, source_, start_, size_) = signature.args, arguments
+        to = builder.gep(_data(context, builder, types_[0], target_), [place_])
+        cast(Any, cgutils).raw_memcpy(
+            builder, to, builder.gep(_data(context, builder, types_[2], source_), [start_]), size_, 1
+        )
+        return context.get_dummy_value()
 
-    return types.uint64(buffer, position), emit
+    return types.void(target, place, source, start, types.int64), emit
 
 
 def _store_intrinsic(_typing: Any, buffer: Any, position: Any, _word: Any) -> Any:
@@ -161,8 +191,8 @@ def _store_intrinsic(_typing: Any, buffer: Any, position: Any, _word: Any) -> An
 
 
 # Every processor that Numba compiles for is little-endian, as Keccak's words are.
-_permute = cast(Callable[[State], None], intrinsic(_permute_intrinsic))
-_load = cast(Callable[[Bytes, int], np.uint64], intrinsic(_load_intrinsic))
+_permute = cast(Callable[[State, Bytes], None], intrinsic(_permute_intrinsic))
+_copy = cast(Callable[[Bytes, int, Bytes, int, int], None], intrinsic(_copy_intrinsic))
 _store = cast(Callable[[Bytes, int, np.uint64], None], intrinsic(_store_intrinsic))
 
 
@@ -186,21 +216,16 @@ def _compiled(signature: Any) -> Callable[[F], F]:
 
 
 @_inlined
-def _absorb(state: State, lane: int, buffer: Bytes, start: int, end: int) -> None:
-    """Add one block of at most 136 bytes, from `start`, of a message that ends at `end`."""
-    if end - start >= RATE_BYTES:
-        for word in range(RATE_WORDS):
-            state[word, lane] ^= _load(buffer, start + 8 * word)
-    elif end >= start:
-        full = (end - start) // 8
-        for word in range(full):
-            state[word, lane] ^= _load(buffer, start + 8 * word)
-        rest = start + 8 * full
-        last = np.uint64(1) << np.uint64(8 * (end - rest))  # the padding's first bit
-        for position in range(rest, end):
-            last |= np.uint64(buffer[position]) << np.uint64(8 * (position - rest))
-        state[full, lane] ^= last
-        state[RATE_WORDS - 1, lane] ^= np.uint64(1 << 63)  # and its last
+def _lay_block(blocks: Bytes, lane: int, buffer: Bytes, start: int, rest: int) -> None:
+    """Lay out one block of a message of which `rest` bytes, from `start`, are left; below zero, nothing."""
+    place = lane * RATE_BYTES
+    if rest >= RATE_BYTES:
+        _copy(blocks, place, buffer, start, RATE_BYTES)
+    elif rest >= 0:
+        blocks[place : place + RATE_BYTES] = 0
+        _copy(blocks, place, buffer, start, rest)
+        blocks[place + rest] = 0x01
+        blocks[place + RATE_BYTES - 1] |= 0x80
 
 
 @_compiled(
@@ -213,24 +238,28 @@ def _absorb(state: State, lane: int, buffer: Bytes, start: int, end: int) -> Non
     )
 )
 def _hash_messages(buffer: Bytes, offsets: Offsets, first: int, stop: int, digests: Bytes) -> None:
-    """Hash messages `first` to `stop`, `LANES` at a time; lanes that are done run on until the longest is."""
-    state = np.empty((STATE_WORDS, LANES), dtype=np.uint64)
+    """Hash messages `first` to `stop`, `LANES` at a time, spare lanes repeating the last one.
+
+    A lane whose message is over runs on with the others; its digest was taken when it was due.
+    """
+    state = np.empty((2 * STATE_WORDS, LANES), dtype=np.uint64)
+    blocks = np.zeros(LANES * RATE_BYTES, dtype=np.uint8)
     for group in range(first, stop, LANES):
-        lanes = min(LANES, stop - group)
-        longest = 0
-        for lane in range(lanes):
-            longest = max(longest, offsets[group + lane + 1] - offsets[group + lane])
-        state[:] = 0
-        for block in range(longest // RATE_BYTES + 1):
-            for lane in range(lanes):
-                start = offsets[group + lane] + block * RATE_BYTES
-                _absorb(state, lane, buffer, start, offsets[group + lane + 1])
-            _permute(state)
-            for lane in range(lanes):
-                length = offsets[group + lane + 1] - offsets[group + lane]
-                if length // RATE_BYTES == block:
+        state[:STATE_WORDS] = 0
+        done, longest = 0, 0
+        while done <= longest:
+            for lane in range(LANES):
+                message = min(group + lane, stop - 1)
+                start, end = offsets[message], offsets[message + 1]
+                longest = max(longest, end - start)
+                _lay_block(blocks, lane, buffer, start + done, end - start - done)
+            _permute(state, blocks)
+            for lane in range(LANES):
+                message = min(group + lane, stop - 1)
+                if 0 <= offsets[message + 1] - offsets[message] - done < RATE_BYTES:
                     for word in range(4):
-                        _store(digests, (group + lane) * DIGEST_BYTES + 8 * word, state[word, lane])
+                        _store(digests, message * DIGEST_BYTES + 8 * word, state[word, lane])
+            done += RATE_BYTES
 
 
 def cores() -> int:
