@@ -1,0 +1,1 @@
+"""The metering service over HTTP: usage in, signed statements out."""

@@ -1,0 +1,126 @@
+"""`meterbridge keys`: encrypted keystores, and how commands find the key they need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meterbridge.entrypoints.cli.running import JsonOption, command
+
+if TYPE_CHECKING:
+    from meterbridge.adapters.chain.senders import Sender
+    from meterbridge.adapters.signers import LocalSigner
+
+app = typer.Typer(no_args_is_help=True, help="Make and inspect encrypted keystores.")
+
+PASSWORD_VARIABLE = "METERBRIDGE_PASSWORD"
+KEY_VARIABLE = "METERBRIDGE_PRIVATE_KEY"
+KeystoreOption = Annotated[
+    Path | None,
+    typer.Option("--keystore", "-k", metavar="FILE", help="Encrypted keystore of the key to sign with."),
+]
+PasswordFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        help=f"File whose first line opens the keystore; else ${PASSWORD_VARIABLE}, else you are asked.",
+    ),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="ADDRESS", help="Send from an account that the node itself manages."),
+]
+
+
+@app.command()
+@command
+def new(
+    file: Annotated[Path, typer.Argument(help="Where the keystore will be; never overwritten.")],
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a fresh key in an encrypted keystore (scrypt, readable by you only).
+
+    Example: meterbridge keys new meter.json
+    """
+    from meterbridge.adapters.signers import KeystoreSigner
+    from meterbridge.entrypoints.cli.output import Output
+
+    signer = KeystoreSigner.create(file, _password(password_file, file, confirm=True))
+    output = Output(as_json)
+    output.say(f"{signer.address} in {file}. Keep its password: nobody can recover it.")
+    output.result({"address": str(signer.address), "file": str(file)})
+
+
+@app.command()
+@command
+def show(
+    file: Annotated[Path, typer.Argument(help="A keystore.")],
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a keystore and print its address; the key itself is never shown.
+
+    Example: meterbridge keys show meter.json
+    """
+    from meterbridge.entrypoints.cli.output import Output
+
+    signer = open_signer(file, password_file)
+    output = Output(as_json)
+    output.say(str(signer.address))
+    output.result({"address": str(signer.address), "file": str(file)})
+
+
+def open_signer(keystore: Path | None, password_file: Path | None) -> LocalSigner:
+    """Return the key of a keystore or, for development only, of the environment.
+
+    Raises:
+        SignerError: when neither is given, or the keystore does not open.
+    """
+    from meterbridge.adapters.signers import KeystoreSigner, LocalSigner, SignerError
+
+    if keystore is not None:
+        return KeystoreSigner.open(keystore, _password(password_file, keystore, confirm=False))
+    if key := os.environ.get(KEY_VARIABLE):
+        return LocalSigner.from_hex(key)
+    raise SignerError(
+        f"no key to sign with: give --keystore FILE (meterbridge keys new FILE makes one), "
+        f"or for development set {KEY_VARIABLE}"
+    )
+
+
+def find_sender(keystore: Path | None, password_file: Path | None, address: str | None) -> Sender:
+    """Return who sends transactions: an account of the node, or a key of ours.
+
+    Raises:
+        SignerError: when none is named.
+    """
+    from meterbridge.adapters.chain.senders import KeySender, NodeSender
+    from meterbridge.domain.addresses import Address
+
+    if address is not None:
+        return NodeSender(Address.parse(address))
+    return KeySender(open_signer(keystore, password_file))
+
+
+def _password(password_file: Path | None, keystore: Path, *, confirm: bool) -> str:
+    if password_file is not None:
+        lines = password_file.read_text(encoding="utf-8").splitlines()
+        return lines[0] if lines else ""
+    if (password := os.environ.get(PASSWORD_VARIABLE)) is not None:
+        return password
+    if not sys.stdin.isatty():
+        from meterbridge.adapters.signers import SignerError
+
+        raise SignerError(
+            f"no password for {keystore}: set {PASSWORD_VARIABLE}, or give --password-file FILE"
+        )
+    prompted: str = typer.prompt(
+        f"Password of {keystore}", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+    return prompted

@@ -1,0 +1,1 @@
+"""The demo: the main job for real, from a usage log to money claimed."""
