@@ -1,0 +1,125 @@
+"""Usage objects of any shape: which one it is, by its keys, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from meterbridge.adapters.formats import (
+    anthropic,
+    gemini,
+    openai_chat,
+    openai_responses,
+    openrouter,
+    opentelemetry,
+    own_buckets,
+    vllm,
+)
+from meterbridge.adapters.formats.errors import AmbiguousShape, BadUsage, NoUsage, UnknownShape
+from meterbridge.adapters.formats.reading import Reading
+from meterbridge.adapters.formats.rows import snippet
+
+
+class Shape(NamedTuple):
+    """One shape of usage objects.
+
+    Attributes:
+        name: as it stands in a receipt's details.
+        keys: all keys that it may have at its top level.
+        read: turns an object of it into a reading.
+    """
+
+    name: str
+    keys: frozenset[str]
+    read: Callable[[Mapping[str, object]], Reading]
+
+
+SHAPES: Final = {
+    shape.name: shape
+    for shape in (
+        Shape(openai_chat.SHAPE, openai_chat.KEYS, openai_chat.read),
+        Shape(openai_responses.SHAPE, openai_responses.KEYS, openai_responses.read),
+        Shape(anthropic.SHAPE, anthropic.KEYS, anthropic.read),
+        Shape(gemini.SHAPE, gemini.CAMEL_KEYS | gemini.SNAKE_KEYS, gemini.read),
+        Shape(openrouter.SHAPE, openrouter.KEYS, openrouter.read),
+        Shape(vllm.SHAPE, vllm.KEYS, vllm.read),
+        Shape(opentelemetry.SHAPE, opentelemetry.KEYS, opentelemetry.read),
+        Shape(own_buckets.SHAPE, own_buckets.KEYS, own_buckets.read),
+    )
+}
+_CHAT_MARKS: Final = frozenset(("prompt_tokens", "completion_tokens"))
+_IN_OUT_MARKS: Final = frozenset(("input_tokens", "output_tokens"))
+_RESPONSES_ONLY: Final = frozenset(("input_tokens_details", "total_tokens"))
+_ANTHROPIC_ONLY: Final = anthropic.KEYS - openai_responses.KEYS
+_MARKS: Final = {
+    "chat": _CHAT_MARKS,
+    "in_out": _IN_OUT_MARKS,
+    "gemini": gemini.MARKS,
+    "opentelemetry": opentelemetry.KEYS,
+    "buckets": own_buckets.KEYS - {"total"},
+}
+
+
+def detect_shape(usage: Mapping[str, object]) -> Shape:
+    """Tell the shape of a usage object by its keys.
+
+    Two families of keys at once are ambiguous unless one of them counts nothing: gateways that translate
+    leave zeros and nulls behind. An object of `input_tokens` and `output_tokens` alone is Anthropic's; as
+    OpenAI's it would read the same.
+
+    Raises:
+        UnknownShape: when no key is known.
+        AmbiguousShape: when the keys belong to several shapes.
+    """
+    found = {family: marks & usage.keys() for family, marks in _MARKS.items() if marks & usage.keys()}
+    if len(found) > 1:
+        counting = {family for family, keys in found.items() if any(usage[key] for key in keys)}
+        found = {family: keys for family, keys in found.items() if family in counting} or found
+    if len(found) > 1:
+        keys = sorted(min(keys) for keys in found.values())
+        raise AmbiguousShape(f"usage has keys of several shapes: {', '.join(keys)}", dict(usage))
+    if not found:
+        keys = sorted(map(str, usage))[:8]
+        raise UnknownShape(f"no known shape of usage has the keys {', '.join(keys) or '(none)'}", dict(usage))
+    return SHAPES[_shape_of(next(iter(found)), usage)]
+
+
+def _shape_of(family: str, usage: Mapping[str, object]) -> str:
+    if family == "chat":
+        if "cost" in usage or "cost_details" in usage:
+            return openrouter.SHAPE
+        return vllm.SHAPE if "reasoning_tokens" in usage else openai_chat.SHAPE
+    if family == "in_out":
+        return _in_out_shape(usage)
+    return {
+        "gemini": gemini.SHAPE,
+        "opentelemetry": opentelemetry.SHAPE,
+        "buckets": own_buckets.SHAPE,
+    }[family]
+
+
+def _in_out_shape(usage: Mapping[str, object]) -> str:
+    """Tell Anthropic, whose input leaves out the cache, from OpenAI Responses, whose input includes it."""
+    responses = [key for key in _RESPONSES_ONLY & usage.keys() if usage[key] is not None]
+    anthropics = [key for key in _ANTHROPIC_ONLY & usage.keys() if usage[key]]
+    if responses and anthropics:
+        keys = f"{min(responses)} (OpenAI Responses) and {min(anthropics)} (Anthropic)"
+        raise AmbiguousShape(f"usage has both {keys}: does its input include the cache?", dict(usage))
+    return openai_responses.SHAPE if responses else anthropic.SHAPE
+
+
+def read_usage_object(usage: object, shape: str | None = None) -> Reading:
+    """Read a usage object of any shape, or of one that the caller knows.
+
+    Raises:
+        UnknownShape, AmbiguousShape: see `detect_shape`.
+        NoUsage: when it is null.
+        BadUsage, Contradiction: when its counts are broken or disagree.
+    """
+    if usage is None:
+        raise NoUsage("usage is null; a streamed answer reports it in its last chunk only", None)
+    if not isinstance(usage, Mapping):
+        raise BadUsage(f"usage is {snippet(usage)}; it must be an object", usage)
+    if shape is not None and shape not in SHAPES:
+        raise UnknownShape(f"there is no shape {shape!r}; there are {', '.join(SHAPES)}", shape)
+    return (SHAPES[shape] if shape else detect_shape(usage)).read(usage)
