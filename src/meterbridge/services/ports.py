@@ -106,7 +106,7 @@ class UsageLedger(Protocol):
         """Return the sizes of all logs of a tariff that are not empty."""
 
     def tree_nodes(self, log: LogKey, places: Sequence[tuple[int, int]]) -> list[SumNode]:
-        """Return complete subtrees of a log by (level, position), in the given order."""
+        """Return complete subtrees of a log by (level, position), in the given order; each must exist."""
 
     def batch(self, log: LogKey, seq: int) -> BatchRecord:
         """Return one element of a log."""
@@ -114,13 +114,13 @@ class UsageLedger(Protocol):
     def batches(self, log: LogKey) -> Iterator[BatchRecord]:
         """Yield the elements of a log."""
 
-    def commit_batch(self, batch: BatchRecord, nodes: Sequence[TreeNode], arrivals: Sequence[int]) -> None:
+    def commit_batch(self, batch: BatchRecord, nodes: Sequence[TreeNode], sealed: Pending) -> None:
         """Append a batch in one transaction: its element, its index rows, the pending rows gone.
 
         Args:
             batch: its seq must be the log's size.
             nodes: the subtrees that it completes.
-            arrivals: the pending receipts that it holds, in the order of its rows.
+            sealed: the receipts that it holds, in the order of its rows.
 
         Raises:
             Conflict: when the log grew, or a receipt is not pending any more; nothing is stored.

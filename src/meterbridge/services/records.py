@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,33 +28,48 @@ REPEATED: Final = 1
 CONFLICT: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a usage log that a reader understood.
+class UsageRow(Protocol):
+    """One event of a usage log, as a reader hands it over."""
 
-    Attributes:
-        number: its place in the file, from 1, as a person would count it.
-        event: what it says.
-    """
+    @property
+    def row_number(self) -> int:
+        """Its place in the file, from 1, as a person would count it."""
 
-    number: int
-    event: UsageEvent
+    @property
+    def event(self) -> UsageEvent:
+        """What it says."""
+
+
+class RefusedRow(Protocol):
+    """One row that a reader could not use."""
+
+    @property
+    def row_number(self) -> int:
+        """Its place in the file, as in `UsageRow`."""
+
+    @property
+    def value(self) -> object:
+        """What was found."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it, without the row number."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One row that cannot be used, and why.
+    """One row that became no receipt, and why.
 
     Attributes:
-        number: as in `Row`.
-        reason: one sentence for a person, without the row number.
+        row_number: as in `UsageRow`.
         value: what was found.
+        reason: what is wrong with it, without the row number.
         id: the event's id, where it could be read.
     """
 
-    number: int
+    row_number: int
+    value: object
     reason: str
-    value: object = None
     id: str | None = None
 
 

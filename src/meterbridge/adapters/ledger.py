@@ -1,0 +1,38 @@
+"""The ledger of a folder: SQLite by default, one database for registry, usage and assets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from meterbridge.adapters.sql.assets import SqlAssets
+from meterbridge.adapters.sql.database import Database
+from meterbridge.adapters.sql.statements import SqlStatements
+
+DATABASE_NAME: Final = "ledger.db"
+
+
+class SqlLedger(SqlStatements, SqlAssets):
+    """Everything that `ports.Ledger` asks for, on one database.
+
+    Each call is one transaction; what a call has returned from survives a crash and a power cut.
+    """
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def __enter__(self) -> SqlLedger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_ledger(folder: Path) -> SqlLedger:
+    """Open the ledger of a folder, creating the folder and the database where they are missing.
+
+    Raises:
+        SchemaTooNew: when a later version of Meterbridge wrote it.
+    """
+    return SqlLedger(Database.open_sqlite(folder / DATABASE_NAME))

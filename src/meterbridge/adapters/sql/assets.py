@@ -1,0 +1,103 @@
+"""Submissions in SQL: the asset side of the ledger. Nothing here knows what usage is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
+from meterbridge.adapters.tables.assets import DrawRow, SubmissionRow
+from meterbridge.adapters.tables.base import table_of
+from meterbridge.domain.addresses import Address
+from meterbridge.services.ledger_errors import Conflict
+from meterbridge.services.records import Draw, SubmissionRecord, SubmissionState
+
+SUBMISSIONS: Final = table_of(SubmissionRow)
+DRAWS: Final = table_of(DrawRow)
+
+
+class SqlAssets:
+    """What was submitted, and what it drew."""
+
+    _database: Database
+
+    def record_submission(self, submission: SubmissionRecord) -> None:
+        """See `ports.AssetLedger`."""
+        with self._database.write() as connection:
+            query = select(SUBMISSIONS).where(SUBMISSIONS.c.tx_hash == submission.tx_hash)
+            known = connection.execute(query).one_or_none()
+            if known is None:
+                values = _values(submission)
+                row = insert_row(connection, SUBMISSIONS, tx_hash=submission.tx_hash, **values)
+            else:
+                row = known.id
+                _require_forward(known, submission)
+                connection.execute(
+                    update(SUBMISSIONS).where(SUBMISSIONS.c.id == row).values(**_values(submission))
+                )
+            _replace_draws(connection, row, submission.draws)
+
+    def submissions(self, tariff_id: bytes) -> list[SubmissionRecord]:
+        """See `ports.AssetLedger`."""
+        return self._submissions(SUBMISSIONS.c.tariff_id == tariff_id)
+
+    def settlements(self, tariff_id: bytes) -> list[SubmissionRecord]:
+        """See `ports.AssetLedger`."""
+        settled = SUBMISSIONS.c.state == SubmissionState.SETTLED.value
+        return self._submissions(SUBMISSIONS.c.tariff_id == tariff_id, settled)
+
+    def _submissions(self, *wanted: ColumnElement[bool]) -> list[SubmissionRecord]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(SUBMISSIONS).where(*wanted).order_by(SUBMISSIONS.c.id)).all()
+            return [_record(row, _draws(connection, row.id)) for row in rows]
+
+
+def _values(submission: SubmissionRecord) -> dict[str, Any]:
+    return {
+        "tariff_id": submission.tariff_id,
+        "digest": submission.digest,
+        "sealed_at": submission.sealed_at,
+        "state": submission.state.value,
+        "block": submission.block,
+    }
+
+
+def _require_forward(known: SqlRow, submission: SubmissionRecord) -> None:
+    if bytes(known.digest) != submission.digest:
+        raise Conflict(
+            f"transaction 0x{submission.tx_hash.hex()} carried another statement", submission.tx_hash
+        )
+    if known.state != SubmissionState.SENT.value and known.state != submission.state.value:
+        raise Conflict(
+            f"transaction 0x{submission.tx_hash.hex()} is {known.state}; it cannot become {submission.state}",
+            submission.state,
+        )
+
+
+def _replace_draws(connection: Connection, row: int, draws: Sequence[Draw]) -> None:
+    connection.execute(delete(DRAWS).where(DRAWS.c.submission == row))
+    if draws:
+        values = [
+            {"submission": row, "position": i, "payer": d.payer.raw, "drawn": d.drawn, "skipped": d.skipped}
+            for i, d in enumerate(draws)
+        ]
+        connection.execute(insert(DRAWS), values)
+
+
+def _draws(connection: Connection, row: int) -> tuple[Draw, ...]:
+    query = select(DRAWS).where(DRAWS.c.submission == row).order_by(DRAWS.c.position)
+    return tuple(Draw(Address(bytes(d.payer)), d.drawn, d.skipped) for d in connection.execute(query))
+
+
+def _record(row: SqlRow, draws: tuple[Draw, ...]) -> SubmissionRecord:
+    return SubmissionRecord(
+        tariff_id=bytes(row.tariff_id),
+        digest=bytes(row.digest),
+        sealed_at=row.sealed_at,
+        tx_hash=bytes(row.tx_hash),
+        state=SubmissionState(row.state),
+        block=row.block,
+        draws=draws,
+    )

@@ -1,0 +1,283 @@
+"""Receipts in SQL: what awaits sealing, and the index that counts everything once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, LargeBinary, func, insert, select, type_coerce, update
+
+from meterbridge.adapters.sql.database import SqlRow, in_slices
+from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS, SqlRegistry
+from meterbridge.adapters.tables.base import table_of
+from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.keccak import DIGEST_BYTES
+from meterbridge.domain.receipts import ReceiptColumns
+from meterbridge.domain.units import INT64_MAX, LANES, UsageVector
+from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded
+from meterbridge.services.records import (
+    ADDED,
+    CONFLICT,
+    REPEATED,
+    AccountKey,
+    Intake,
+    LogKey,
+    LogKind,
+    Pending,
+    Place,
+    ReceiptTable,
+)
+
+INDEX: Final = table_of(ReceiptIndexRow)
+PENDING: Final = table_of(PendingReceiptRow)
+_RAW_USAGE: Final = type_coerce(PENDING.c.usage, LargeBinary)  # bulk reads make columns, not vectors
+
+
+class SqlReceipts(SqlRegistry):
+    """Receipts by identity. Bulk work is Core and columns; no object is made for a receipt."""
+
+    def add_receipts(self, intake: Intake, headroom: UsageVector) -> npt.NDArray[np.int8]:
+        """See `ports.UsageLedger`."""
+        tariff = self._tariff_row(intake.tariff_id)
+        logs = [self._log_row(log) for log in intake.logs]
+        keys = event_keys(intake.table.sources, intake.table.event_ids)
+        with self._database.write() as connection:
+            known = _known_contents(connection, tariff, keys)
+            outcome = _outcomes(keys, intake.contents, known)
+            fresh = np.flatnonzero(outcome == ADDED)
+            log_of = np.array(logs, dtype=np.int64)[intake.log_of]
+            _grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
+            index = _index_rows(tariff, log_of, keys, intake, fresh.tolist())
+            self._insert_new(connection, index, _pending_rows(log_of, intake.table, fresh.tolist()))
+        return outcome
+
+    def _insert_new(
+        self, connection: Connection, index: list[dict[str, Any]], pending: list[dict[str, Any]]
+    ) -> None:
+        if not index:
+            return
+        added = connection.execute(self._database.insert_or_skip(INDEX), index).rowcount
+        if added != len(index):  # never on SQLite, where one writer holds the database
+            raise Conflict("another process stored some of these receipts just now; try again", added)
+        connection.execute(insert(PENDING), pending)
+
+    def replace_pending(self, log: LogKey, arrival: int, table: ReceiptTable) -> None:
+        """See `ports.UsageLedger`."""
+        row = self._log_row(log)
+        values = _pending_rows(np.array([row]), table, [0])[0]
+        same = (
+            PENDING.c.arrival == arrival,
+            PENDING.c.log == row,
+            PENDING.c.receipt_id == values["receipt_id"],
+        )
+        with self._database.write() as connection:
+            before = connection.execute(select(_RAW_USAGE).where(*same)).scalar_one_or_none()
+            if before is None:
+                raise Conflict("the receipt is not pending any more; correct it as a sealed one", arrival)
+            total = connection.execute(select(LOGS.c.total).where(LOGS.c.id == row)).scalar_one()
+            after = UsageVector.from_bytes(values["usage"])
+            total = total - UsageVector.from_bytes(bytes(before)) + after
+            connection.execute(update(LOGS).where(LOGS.c.id == row).values(total=total))
+            connection.execute(update(PENDING).where(*same).values(**values))
+
+    def find(self, log: LogKey, receipt_id: bytes) -> Place | None:
+        """See `ports.UsageLedger`."""
+        query = (
+            select(INDEX.c.seq, INDEX.c.batch_row, PENDING.c.arrival)
+            .outerjoin(PENDING, (PENDING.c.log == INDEX.c.log) & (PENDING.c.receipt_id == INDEX.c.receipt_id))
+            .where(INDEX.c.log == self._log_row(log), INDEX.c.receipt_id == receipt_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Place(row.arrival, row.seq, row.batch_row)
+
+    def locate(self, tariff_id: bytes, source: str, event_id: str) -> tuple[LogKey, bytes] | None:
+        """See `ports.UsageLedger`."""
+        query = (
+            select(INDEX.c.receipt_id, LOGS.c.kind, ACCOUNTS.c.payer)
+            .join(LOGS, LOGS.c.id == INDEX.c.log)
+            .join(ACCOUNTS, ACCOUNTS.c.id == LOGS.c.account)
+            .where(
+                INDEX.c.tariff == self._tariff_row(tariff_id),
+                INDEX.c.event_key == event_keys([source], [event_id])[0],
+            )
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        account = AccountKey(self.tariff(tariff_id).domain, tariff_id, Address(bytes(row.payer)))
+        return LogKey(account, LogKind(row.kind)), bytes(row.receipt_id)
+
+    def pending_logs(self, tariff_id: bytes) -> list[LogKey]:
+        """See `ports.UsageLedger`."""
+        domain = self.tariff(tariff_id).domain
+        waiting = select(PENDING.c.arrival).where(PENDING.c.log == LOGS.c.id).exists()
+        query = (
+            select(ACCOUNTS.c.payer, LOGS.c.kind)
+            .join(LOGS, LOGS.c.account == ACCOUNTS.c.id)
+            .where(ACCOUNTS.c.tariff == self._tariff_row(tariff_id), waiting)
+            .order_by(ACCOUNTS.c.id, LOGS.c.kind)
+        )
+        with self._database.read() as connection:
+            return [
+                LogKey(AccountKey(domain, tariff_id, Address(bytes(r.payer))), LogKind(r.kind))
+                for r in connection.execute(query)
+            ]
+
+    def pending(self, log: LogKey, limit: int | None = None) -> Pending:
+        """See `ports.UsageLedger`."""
+        c = PENDING.c
+        columns = (c.arrival, c.receipt_id, c.occurred_at, _RAW_USAGE.label("usage"), c.details_hash)
+        query = select(*columns, c.source, c.event_id, c.details).where(c.log == self._log_row(log))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(c.arrival).limit(limit)).all()
+        return _pending_of(rows)
+
+    def pending_count(self, tariff_id: bytes) -> int:
+        """See `ports.UsageLedger`."""
+        query = (
+            select(func.count())
+            .select_from(PENDING)
+            .join(LOGS, LOGS.c.id == PENDING.c.log)
+            .join(ACCOUNTS, ACCOUNTS.c.id == LOGS.c.account)
+            .where(ACCOUNTS.c.tariff == self._tariff_row(tariff_id))
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def total(self, log: LogKey) -> UsageVector:
+        """See `ports.UsageLedger`."""
+        query = select(LOGS.c.total).where(LOGS.c.id == self._log_row(log))
+        with self._database.read() as connection:
+            total: UsageVector = connection.execute(query).scalar_one()
+        return total
+
+
+def event_keys(sources: Sequence[str], event_ids: Sequence[str]) -> list[bytes]:
+    """Return 16 bytes for each event that are equal where source and event id both are."""
+    prefixes: dict[str, Any] = {}
+    keys = []
+    for source, event_id in zip(sources, event_ids, strict=True):
+        if source not in prefixes:
+            name = source.encode()
+            prefixes[source] = hashlib.blake2b(len(name).to_bytes(2, "big") + name, digest_size=16)
+        key = prefixes[source].copy()
+        key.update(event_id.encode())
+        keys.append(key.digest())
+    return keys
+
+
+def _known_contents(connection: Connection, tariff: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    known: dict[bytes, bytes] = {}
+    for part in in_slices(keys):
+        query = select(INDEX.c.event_key, INDEX.c.content).where(
+            INDEX.c.tariff == tariff, INDEX.c.event_key.in_(part)
+        )
+        known.update((bytes(row.event_key), bytes(row.content)) for row in connection.execute(query))
+    return known
+
+
+def _outcomes(
+    keys: Sequence[bytes], contents: Sequence[bytes], known: Mapping[bytes, bytes]
+) -> npt.NDArray[np.int8]:
+    seen = dict(known)
+    outcome = np.empty(len(keys), dtype=np.int8)
+    for i, (key, content) in enumerate(zip(keys, contents, strict=True)):
+        first = seen.get(key)
+        outcome[i] = ADDED if first is None else REPEATED if first == content else CONFLICT
+        seen.setdefault(key, content)
+    return outcome
+
+
+def _grow_totals(
+    connection: Connection,
+    logs: npt.NDArray[np.int64],
+    usage: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    headroom: UsageVector,
+) -> None:
+    """Add usage to the totals of its logs; `places` names the rows in an error."""
+    by_log: dict[int, list[int]] = defaultdict(list)
+    for i, log in enumerate(logs.tolist()):
+        by_log[log].append(i)
+    for log, rows in sorted(by_log.items()):  # in one order, so that two processes cannot wait for each other
+        query = select(LOGS.c.total).where(LOGS.c.id == log).with_for_update()
+        total: UsageVector = connection.execute(query).scalar_one()
+        exact = [sum(column) for column in zip(total.lanes, *usage[rows].tolist(), strict=True)]
+        if any(lane > limit for lane, limit in zip(exact, headroom.lanes, strict=True)):
+            raise _first_beyond(total, usage, rows, places, headroom)
+        connection.execute(update(LOGS).where(LOGS.c.id == log).values(total=UsageVector.of(exact)))
+
+
+def _first_beyond(
+    total: UsageVector,
+    usage: npt.NDArray[np.int64],
+    rows: Sequence[int],
+    places: npt.NDArray[np.int64],
+    headroom: UsageVector,
+) -> HeadroomExceeded:
+    lanes = list(total.lanes)
+    for row in rows:
+        for lane in range(LANES):
+            lanes[lane] += int(usage[row, lane])
+            limit = headroom.lanes[lane]
+            if lanes[lane] > limit:
+                what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
+                message = f"the log's total of lane {lane} would become {lanes[lane]}; {what} ends at {limit}"
+                return HeadroomExceeded(int(places[row]), message, lanes[lane])
+    raise AssertionError("the sum exceeds the headroom, so one row crosses it")
+
+
+def _index_rows(
+    tariff: int, log_of: npt.NDArray[np.int64], keys: Sequence[bytes], intake: Intake, rows: list[int]
+) -> list[dict[str, Any]]:
+    ids, logs = intake.table.receipts.ids.tobytes(), log_of.tolist()
+    return [
+        {
+            "log": logs[i],
+            "receipt_id": ids[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
+            "tariff": tariff,
+            "event_key": keys[i],
+            "content": intake.contents[i],
+        }
+        for i in rows
+    ]
+
+
+def _pending_rows(
+    log_of: npt.NDArray[np.int64], table: ReceiptTable, rows: list[int]
+) -> list[dict[str, Any]]:
+    receipts, logs = table.receipts, log_of.tolist()
+    ids, hashes = receipts.ids.tobytes(), receipts.details.tobytes()
+    times, usage = receipts.occurred_at.tolist(), receipts.usage.astype(">i8").tobytes()
+    return [
+        {
+            "log": logs[i],
+            "receipt_id": ids[i * 32 : i * 32 + 32],
+            "occurred_at": times[i],
+            "usage": usage[i * 64 : i * 64 + 64],
+            "details_hash": hashes[i * 32 : i * 32 + 32],
+            "source": table.sources[i],
+            "event_id": table.event_ids[i],
+            "details": table.details[i],
+        }
+        for i in rows
+    ]
+
+
+def _pending_of(rows: Sequence[SqlRow]) -> Pending:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
+    arrivals, ids, times, usage, hashes, sources, event_ids, details = columns
+    receipts = ReceiptColumns(
+        ids=np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, DIGEST_BYTES),
+        occurred_at=np.array(times, dtype=np.int64),
+        usage=np.frombuffer(b"".join(usage), dtype=">i8").astype(np.int64).reshape(-1, LANES),
+        details=np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, DIGEST_BYTES),
+    )
+    return Pending(np.array(arrivals, dtype=np.int64), ReceiptTable(receipts, sources, event_ids, details))
