@@ -11,8 +11,10 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {ISettlementSplitter} from "./interfaces/ISettlementSplitter.sol";
+import {Accounts} from "./libraries/Accounts.sol";
 import {ClaimHash} from "./libraries/ClaimHash.sol";
 import {Ids} from "./libraries/Ids.sol";
+import {Lines} from "./libraries/Lines.sol";
 import {Pricing} from "./libraries/Pricing.sol";
 import {ShareTree} from "./libraries/ShareTree.sol";
 import {StatementHash} from "./libraries/StatementHash.sol";
@@ -33,6 +35,8 @@ import {Assets, RateLanes, UsageLanes} from "./types/Units.sol";
 /// @title SettlementSplitter
 /// @notice The only contract that holds money. See the interface for what each function promises.
 contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTransient {
+    using Accounts for Account;
+    using Lines for Line[];
     using Ids for Split;
     using Ids for Tariff;
     using SafeERC20 for IERC20;
@@ -41,10 +45,15 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     uint256 private constant MAX_THAW_PERIOD = 90 days;
     uint256 private constant MAX_LINES = 1000;
 
+    /// @dev A struct, so that reading and writing it computes its place once.
+    struct Pot {
+        uint256 total;
+    }
+
     mapping(address provider => mapping(address signer => uint64)) private _signerUntil;
     mapping(bytes32 tariffId => mapping(address payer => Account)) private _accounts;
     mapping(bytes32 tariffId => mapping(address payer => Thaw)) private _thaws;
-    mapping(bytes32 splitId => uint256) private _pots;
+    mapping(bytes32 splitId => Pot) private _pots;
     mapping(bytes32 splitId => mapping(uint256 offset => mapping(address account => Stake))) private _stakes;
     mapping(address account => uint256) private _nonces;
 
@@ -63,7 +72,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @inheritdoc ISettlementSplitter
     function publishSplit(Split calldata split, Party[] calldata parties) external {
-        (bytes32 root, uint128 total) = ShareTree.root(parties);
+        (bytes32 root, uint256 total) = ShareTree.root(parties);
         _checkTree(split, root, total);
         emit SplitPublished(split.id(), split, parties);
     }
@@ -176,25 +185,21 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @inheritdoc ISettlementSplitter
     function settle(
-        Tariff calldata tariff,
-        uint64 sealedAt,
-        Line[] calldata lines,
         address signer,
-        bytes calldata signature
+        bytes calldata signature,
+        uint64 sealedAt,
+        Tariff calldata tariff,
+        Line[] calldata lines
     ) external returns (Assets drawn) {
         _checkTariff(tariff);
         _checkSealed(sealedAt);
         require(lines.length <= MAX_LINES, TooManyLines(lines.length, MAX_LINES));
-        uint64 until = _signerUntil[tariff.provider][signer];
-        require(
-            until != 0 && sealedAt <= until, SignerNotAuthorized(tariff.provider, signer, sealedAt, until)
-        );
+        _checkSigner(tariff.provider, signer, sealedAt);
         bytes32 id = tariff.id();
         _checkSignature(signer, StatementHash.hash(id, sealedAt, lines), signature);
 
-        uint256 sum = _drawAll(id, tariff, sealedAt, lines);
-        if (sum != 0) _allocate(tariff.splitId, sum);
-        return Assets.wrap(sum);
+        drawn = _drawAll(id, tariff, sealedAt, lines);
+        if (Assets.unwrap(drawn) != 0) _allocate(tariff.splitId, Assets.unwrap(drawn));
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -214,7 +219,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         nonReentrant
         returns (Assets amount)
     {
-        (bytes32 root, uint128 total, uint256 offset) = ShareTree.climb(party, proof);
+        (bytes32 root, uint256 total, uint256 offset) = ShareTree.climb(party, proof);
         _checkTree(split, root, total);
         _register(split.id(), party, offset);
         return _claim(split, offset, party.account, party.account);
@@ -292,7 +297,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @inheritdoc ISettlementSplitter
     function pot(bytes32 id) external view returns (Assets) {
-        return Assets.wrap(_pots[id]);
+        return Assets.wrap(_pots[id].total);
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -317,7 +322,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /// @inheritdoc ISettlementSplitter
     function price(Tariff calldata tariff, UsageLanes[2] calldata usage) external pure returns (Assets) {
         _checkTariff(tariff);
-        return Pricing.priceDown(tariff.rates, 10 ** tariff.scale, usage);
+        return Pricing.priceDown(tariff.rates[0], tariff.rates[1], 10 ** tariff.scale, usage[0], usage[1]);
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -357,8 +362,9 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /* CHECKS */
 
     function _checkTariff(Tariff calldata tariff) private pure {
-        require(tariff.scale <= MAX_SCALE, ScaleTooLarge(tariff.scale, MAX_SCALE));
-        require(tariff.thawPeriod <= MAX_THAW_PERIOD, ThawPeriodTooLong(tariff.thawPeriod, MAX_THAW_PERIOD));
+        (uint256 scale, uint256 thawPeriod) = (tariff.scale, tariff.thawPeriod);
+        require(scale <= MAX_SCALE, ScaleTooLarge(scale, MAX_SCALE));
+        require(thawPeriod <= MAX_THAW_PERIOD, ThawPeriodTooLong(thawPeriod, MAX_THAW_PERIOD));
     }
 
     function _checkSplit(Split calldata split, bytes32 expected) private pure {
@@ -366,7 +372,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         require(actual == expected, SplitMismatch(expected, actual));
     }
 
-    function _checkTree(Split calldata split, bytes32 root, uint128 total) private pure {
+    function _checkTree(Split calldata split, bytes32 root, uint256 total) private pure {
         require(root == split.root, RootMismatch(split.root, root));
         require(total == split.totalShares, TotalSharesMismatch(split.totalShares, total));
     }
@@ -388,13 +394,19 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         require(sealedAt <= block.timestamp, SealedInFuture(sealedAt, block.timestamp));
     }
 
+    /// @dev A signer that was never set has 0, and no statement is sealed at 0.
+    function _checkSigner(address provider, address signer, uint64 sealedAt) private view {
+        uint64 until = _signerUntil[provider][signer];
+        require(sealedAt <= until, SignerNotAuthorized(provider, signer, sealedAt, until));
+    }
+
     /// @dev The key first, whatever the code: an account under EIP-7702 delegation keeps its key.
     function _checkSignature(address signer, bytes32 structHash, bytes calldata signature) private view {
         bytes32 digest = _hashTypedDataV4(structHash);
         (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
-        if (failure == ECDSA.RecoverError.NoError && recovered == signer) return;
+        bool signed = failure == ECDSA.RecoverError.NoError && recovered == signer;
         require(
-            SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature),
+            signed || SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature),
             InvalidSignature(signer, digest)
         );
     }
@@ -432,47 +444,73 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         emit Thawing(id, payer, Assets.wrap(amount), end);
     }
 
-    function _drawAll(bytes32 id, Tariff calldata tariff, uint64 sealedAt, Line[] calldata lines)
+    function _drawAll(bytes32 id, Tariff calldata tariff, uint256 sealedAt, Line[] calldata lines)
         private
-        returns (uint256 sum)
+        returns (Assets)
     {
         mapping(address payer => Account) storage accounts = _accounts[id];
-        RateLanes[2] memory rates = tariff.rates;
-        uint256 unit = 10 ** tariff.scale;
-        for (uint256 i = 0; i < lines.length; ++i) {
-            Line calldata line = lines[i];
-            uint256 worth = Assets.unwrap(Pricing.priceDown(rates, unit, line.usage));
-            sum += _draw(id, accounts, line, sealedAt, worth);
+        RateLanes[2] calldata rates = tariff.rates;
+        (RateLanes rates0, RateLanes rates1, uint256 unit) = (rates[0], rates[1], 10 ** tariff.scale);
+        uint256 sum = 0;
+        // At most a thousand amounts of at most uint112.
+        unchecked {
+            for (uint256 i = 0; i < lines.length; ++i) {
+                (address payer, UsageLanes usage0, UsageLanes usage1) = lines.read(i);
+                Assets worth = Pricing.priceDown(rates0, rates1, unit, usage0, usage1);
+                sum += _draw(id, payer, accounts[payer], lines[i], sealedAt, Assets.unwrap(worth));
+            }
         }
+        return Assets.wrap(sum);
     }
 
     /// @dev Stores `sealedAt` also when nothing is drawn, so that a correction shuts out what it corrects.
     function _draw(
         bytes32 id,
-        mapping(address payer => Account) storage accounts,
+        address payer,
+        Account storage escrow,
         Line calldata line,
-        uint64 sealedAt,
+        uint256 sealedAt,
         uint256 worth
     ) private returns (uint256 drawn) {
-        Account memory escrow = accounts[line.payer];
-        if (sealedAt < escrow.sealedAt) {
-            emit Skipped(id, line.payer, sealedAt, escrow.sealedAt);
-            return 0;
+        (uint256 balance, uint256 settled, uint256 newest) = escrow.load();
+        if (sealedAt < newest) {
+            // forge-lint: disable-next-line(unsafe-typecast) of 64 and of 32 bits
+            emit Skipped(id, payer, uint64(sealedAt), uint32(newest));
+        } else {
+            // Balance and settled together fit uint112, so neither can leave it.
+            unchecked {
+                if (worth > settled) drawn = worth - settled;
+                if (drawn > balance) drawn = balance;
+                escrow.store(balance - drawn, settled + drawn, sealedAt);
+            }
+            _logSettled(id, payer, sealedAt, line, drawn);
         }
-        // Compared before it is narrowed: a price can be larger than any balance.
-        if (worth > escrow.settled) drawn = _min(worth - escrow.settled, escrow.balance);
-        // forge-lint: disable-next-item(unsafe-typecast) at most the balance; balance + settled fits uint112
-        accounts[line.payer] =
-            Account(escrow.balance - uint112(drawn), escrow.settled + uint112(drawn), uint32(sealedAt));
-        emit Settled(id, line.payer, sealedAt, line.usage, line.head, Assets.wrap(drawn));
+    }
+
+    /// @dev emit Settled(id, payer, sealedAt, line.usage, line.head, Assets.wrap(drawn))
+    function _logSettled(bytes32 id, address payer, uint256 sealedAt, Line calldata line, uint256 drawn)
+        private
+    {
+        bytes32 topic = Settled.selector;
+        // Usage and head lie side by side in the line as in the event.
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, sealedAt)
+            calldatacopy(add(start, 0x20), add(line, 0x20), 0x60)
+            mstore(add(start, 0x80), drawn)
+            log3(start, 0xa0, topic, id, payer)
+        }
     }
 
     /// @dev Held to uint128, so that what is claimed of it fits a stake, and shares of it fit uint256.
     function _allocate(bytes32 id, uint256 added) private {
-        uint256 current = _pots[id];
-        uint256 room = type(uint128).max - current;
-        require(added <= room, PotFull(added, room));
-        _pots[id] = current + added;
+        Pot storage target = _pots[id];
+        uint256 current = target.total;
+        unchecked {
+            uint256 room = type(uint128).max - current;
+            require(added <= room, PotFull(added, room));
+            target.total = current + added;
+        }
     }
 
     function _register(bytes32 id, Party calldata party, uint256 offset) private {
@@ -525,7 +563,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @dev Cumulative, so that rounding never accumulates. Pot and share are within uint128 each.
     function _entitledDown(Split calldata split, bytes32 id, uint128 share) private view returns (uint256) {
-        return _pots[id] * share / split.totalShares;
+        return _pots[id].total * share / split.totalShares;
     }
 
     function _min(uint256 a, uint256 b) private pure returns (uint256) {

@@ -110,7 +110,7 @@ interface ISettlementSplitter is IERC5267 {
     /// @notice The parties, or the proof, lead to another root.
     error RootMismatch(bytes32 expected, bytes32 actual);
     /// @notice The parties, or the proof, lead to another sum of shares.
-    error TotalSharesMismatch(uint128 expected, uint128 actual);
+    error TotalSharesMismatch(uint256 expected, uint256 actual);
     /// @notice The document is not the one that the terms commit to.
     error TermsMismatch(bytes32 expected, bytes32 actual);
     /// @notice The tariff's scale is above 36.
@@ -226,14 +226,15 @@ interface ISettlementSplitter is IERC5267 {
     /// later statement after a deposit. No token is called.
     /// The signature is tried as ECDSA first, whatever code the signer has, so that an account under EIP-7702 delegation
     /// still signs with its key; then by ERC-1271. Statements sealed at 0 or beyond uint32 (the year 2106) are refused.
+    /// The arguments stand in an order that gives the lowest selector, which the compiler's dispatch tries first.
     /// @param signer Who signed; authorized by the tariff's provider for `sealedAt`.
     /// @return drawn The sum over all lines.
     function settle(
-        Tariff calldata tariff,
-        uint64 sealedAt,
-        Line[] calldata lines,
         address signer,
-        bytes calldata signature
+        bytes calldata signature,
+        uint64 sealedAt,
+        Tariff calldata tariff,
+        Line[] calldata lines
     ) external returns (Assets drawn);
 
     /// @notice Adds to a pot what arrives of `amount` from the caller. It cannot be taken back.

@@ -6,11 +6,29 @@ import {Split, Tariff} from "../types/Structs.sol";
 /// @title Ids
 /// @notice Splits and tariffs travel in calldata; only these hashes of them are keys (protocol sections 5 and 6).
 library Ids {
-    function id(Split calldata split) internal pure returns (bytes32) {
-        return keccak256(abi.encode(split));
+    /// @return key `keccak256(abi.encode(split))`
+    function id(Split calldata split) internal pure returns (bytes32 key) {
+        // As abi.encode, refuses an address beyond 160 bits and shares beyond 128: one split has one key.
+        assembly ("memory-safe") {
+            if or(shr(160, calldataload(split)), shr(128, calldataload(add(split, 0x40)))) { revert(0, 0) }
+            let start := mload(0x40)
+            calldatacopy(start, split, 0x60)
+            key := keccak256(start, 0x60)
+        }
     }
 
-    function id(Tariff calldata tariff) internal pure returns (bytes32) {
-        return keccak256(abi.encode(tariff));
+    /// @return key `keccak256(abi.encode(tariff))`
+    function id(Tariff calldata tariff) internal pure returns (bytes32 key) {
+        // As abi.encode, refuses an address beyond 160 bits, a scale beyond 8 and a thaw period beyond 32.
+        assembly ("memory-safe") {
+            let scale := calldataload(add(tariff, 0x80))
+            let thawPeriod := calldataload(add(tariff, 0xa0))
+            if or(shr(160, calldataload(tariff)), or(shr(8, scale), shr(32, thawPeriod))) {
+                revert(0, 0)
+            }
+            let start := mload(0x40)
+            calldatacopy(start, tariff, 0xe0)
+            key := keccak256(start, 0xe0)
+        }
     }
 }

@@ -7,36 +7,29 @@ import {Assets, RateLanes, UsageLanes} from "../types/Units.sol";
 /// @notice The one way from usage to assets (protocol sections 1 and 6).
 library Pricing {
     /// @notice The value of a cumulative usage, rounded down; a negative total is worth nothing.
-    /// @param rates Base units per `unit` of each meter.
+    /// @param rates0 Base units per `unit` of each of the first four meters; `rates1` of the others.
     /// @param unit 10^scale of the tariff, not zero.
-    function priceDown(RateLanes[2] memory rates, uint256 unit, UsageLanes[2] calldata usage)
+    function priceDown(RateLanes rates0, RateLanes rates1, uint256 unit, UsageLanes usage0, UsageLanes usage1)
         internal
         pure
-        returns (Assets)
+        returns (Assets worth)
     {
-        // Each product is within 2^127 and there are eight, so neither they nor their sum can leave int256.
-        unchecked {
-            int256 total = _dot(rates[0], usage[0]) + _dot(rates[1], usage[1]);
-            // forge-lint: disable-next-line(unsafe-typecast) the total is not negative here
-            return Assets.wrap(total <= 0 ? 0 : uint256(total) / unit);
-        }
-    }
-
-    /// @dev Σ rate · usage over four lanes.
-    function _dot(RateLanes rates, UsageLanes usage) private pure returns (int256) {
-        uint256 r = RateLanes.unwrap(rates);
-        uint256 u = UsageLanes.unwrap(usage);
-        unchecked {
-            return _product(r >> 192, u >> 192) + _product(r >> 128, u >> 128) + _product(r >> 64, u >> 64)
-                + _product(r, u);
-        }
-    }
-
-    /// @dev The product of the lowest lanes: an unsigned rate, a signed usage.
-    function _product(uint256 rate, uint256 usage) private pure returns (int256) {
-        unchecked {
-            // forge-lint: disable-next-line(unsafe-typecast) cutting to the lowest lane is the point
-            return int256(uint256(uint64(rate))) * int256(int64(uint64(usage)));
+        // Σ rate · usage, the rates unsigned, the usage signed. Each product is within 2^127 and there are eight, so
+        // neither they nor their sum can leave int256.
+        assembly ("memory-safe") {
+            let lane := 0xffffffffffffffff
+            let total := mul(shr(192, rates0), sar(192, usage0))
+            total := add(total, mul(and(lane, shr(128, rates0)), signextend(7, shr(128, usage0))))
+            total := add(total, mul(and(lane, shr(64, rates0)), signextend(7, shr(64, usage0))))
+            total := add(total, mul(and(lane, rates0), signextend(7, usage0)))
+            // Most tariffs have no more than four meters.
+            if usage1 {
+                total := add(total, mul(shr(192, rates1), sar(192, usage1)))
+                total := add(total, mul(and(lane, shr(128, rates1)), signextend(7, shr(128, usage1))))
+                total := add(total, mul(and(lane, shr(64, rates1)), signextend(7, shr(64, usage1))))
+                total := add(total, mul(and(lane, rates1), signextend(7, usage1)))
+            }
+            worth := mul(sgt(total, 0), div(total, unit))
         }
     }
 }

@@ -9,66 +9,90 @@ import {Party, ShareProof} from "../types/Structs.sol";
 /// shares below it; a parent's hash holds both sums, so a party's offset, the sum of all shares to its left, is
 /// proven together with the leaf: under one root no two leaves overlap, whoever made the tree.
 library ShareTree {
-    struct Node {
-        bytes32 hash;
-        uint128 sum;
-    }
-
-    /// @notice The root of a tree in the shape of RFC 6962.
-    function root(Party[] calldata parties) internal pure returns (bytes32, uint128) {
+    /// @notice The root of a tree in the shape of RFC 6962, and its sum.
+    function root(Party[] calldata parties) internal pure returns (bytes32, uint256) {
         uint256 width = parties.length;
         require(width != 0, ISettlementSplitter.NoParties());
-        Node[] memory nodes = new Node[](width);
+        bytes32[] memory hashes = new bytes32[](width);
+        uint256[] memory sums = new uint256[](width);
         for (uint256 i = 0; i < width; ++i) {
-            nodes[i] = Node(leaf(parties[i]), parties[i].share);
+            (hashes[i], sums[i]) = (leaf(parties[i]), parties[i].share);
         }
         // Joining neighbours level by level and carrying a last one up alone gives the shape of RFC 6962.
         for (; width > 1; width = (width + 1) / 2) {
             for (uint256 i = 0; i < width / 2; ++i) {
-                nodes[i] = _join(nodes[2 * i], nodes[2 * i + 1]);
+                (uint256 left, uint256 right) = (2 * i, 2 * i + 1);
+                hashes[i] = node(hashes[left], sums[left], hashes[right], sums[right]);
+                sums[i] = _add(sums[left], sums[right]);
             }
-            if (width % 2 == 1) nodes[width / 2] = nodes[width - 1];
+            if (width % 2 == 1) {
+                (hashes[width / 2], sums[width / 2]) = (hashes[width - 1], sums[width - 1]);
+            }
         }
-        return (nodes[0].hash, nodes[0].sum);
+        return (hashes[0], sums[0]);
     }
 
     /// @notice Climbs from a party's leaf.
-    /// @return The hash and the sum at the top, and the party's offset.
+    /// @return hash The hash at the top.
+    /// @return sum The sum of shares at the top.
+    /// @return offset The sum of all shares to the left of the leaf.
     function climb(Party calldata party, ShareProof calldata proof)
         internal
         pure
-        returns (bytes32, uint128, uint256 offset)
+        returns (bytes32 hash, uint256 sum, uint256 offset)
     {
-        uint256 height = proof.hashes.length;
+        bytes32[] calldata hashes = proof.hashes;
+        uint128[] calldata sums = proof.sums;
         require(
-            height == proof.sums.length, ISettlementSplitter.ProofLengthMismatch(height, proof.sums.length)
+            hashes.length == sums.length, ISettlementSplitter.ProofLengthMismatch(hashes.length, sums.length)
         );
-        Node memory top = Node(leaf(party), party.share);
-        for (uint256 i = 0; i < height; ++i) {
-            Node memory sibling = Node(proof.hashes[i], proof.sums[i]);
-            if ((proof.path >> i) & 1 == 1) {
-                offset += sibling.sum;
-                top = _join(sibling, top);
+        uint256 path = proof.path;
+        hash = leaf(party);
+        sum = party.share;
+        for (uint256 i = 0; i < hashes.length; ++i) {
+            uint256 sibling = sums[i];
+            if (path & 1 == 1) {
+                hash = node(hashes[i], sibling, hash, sum);
+                offset += sibling;
             } else {
-                top = _join(top, sibling);
+                hash = node(hash, sum, hashes[i], sibling);
             }
+            sum = _add(sum, sibling);
+            path >>= 1;
         }
-        return (top.hash, top.sum, offset);
     }
 
+    /// @notice keccak256(0x00 ‖ account ‖ role ‖ share)
     function leaf(Party calldata party) internal pure returns (bytes32) {
-        require(party.share != 0, ISettlementSplitter.ZeroShare(party.account));
-        require(party.role != 0, ISettlementSplitter.ZeroRole(party.account));
-        return keccak256(abi.encodePacked(uint8(0), party.account, party.role, uint256(party.share)));
+        (address account, uint8 role, uint256 share) = (party.account, party.role, party.share);
+        require(share != 0, ISettlementSplitter.ZeroShare(account));
+        require(role != 0, ISettlementSplitter.ZeroRole(account));
+        return keccak256(abi.encodePacked(uint8(0), account, role, share));
     }
 
-    function _join(Node memory left, Node memory right) private pure returns (Node memory) {
-        uint256 sum = uint256(left.sum) + right.sum;
+    /// @notice keccak256(0x01 ‖ left hash ‖ left sum ‖ right hash ‖ right sum)
+    function node(bytes32 leftHash, uint256 leftSum, bytes32 rightHash, uint256 rightSum)
+        internal
+        pure
+        returns (bytes32 hash)
+    {
+        // Beyond the free memory pointer and without moving it: a proof of twenty levels needs one buffer, not twenty.
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore8(start, 0x01)
+            mstore(add(start, 0x01), leftHash)
+            mstore(add(start, 0x21), leftSum)
+            mstore(add(start, 0x41), rightHash)
+            mstore(add(start, 0x61), rightSum)
+            hash := keccak256(start, 0x81)
+        }
+    }
+
+    /// @dev Neither wraps nor leaves uint128: both terms are within it.
+    function _add(uint256 a, uint256 b) private pure returns (uint256 sum) {
+        unchecked {
+            sum = a + b;
+        }
         require(sum <= type(uint128).max, ISettlementSplitter.ShareSumTooLarge(sum, type(uint128).max));
-        bytes32 hash = keccak256(
-            abi.encodePacked(uint8(1), left.hash, uint256(left.sum), right.hash, uint256(right.sum))
-        );
-        // forge-lint: disable-next-line(unsafe-typecast) bounded above
-        return Node(hash, uint128(sum));
     }
 }
