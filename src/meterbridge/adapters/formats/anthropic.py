@@ -16,6 +16,9 @@ LIFETIMES: Final = {
     "cache_write_1h": "ephemeral_1h_input_tokens",
 }
 TOOLS: Final = ("web_search_requests", "web_fetch_requests")
+_TOOL_KEYS: Final = frozenset(TOOLS)
+_LIFETIME_KEYS: Final = frozenset(LIFETIMES.values())
+_THINKING_KEYS: Final = frozenset(("thinking_tokens",))
 _COUNTED: Final = (
     *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
     *("cache_creation", "output_tokens_details"),
@@ -49,7 +52,7 @@ def read(usage: Mapping[str, object]) -> Reading:
         key: value for key in KEPT if (value := optional_text(key, usage.get(key))) is not None
     }
     tools = nested(usage, "server_tool_use")
-    require_placed(tools, TOOLS, "server_tool_use")
+    require_placed(tools, _TOOL_KEYS, "server_tool_use")
     requests = {tool: number for tool in TOOLS if (number := tokens(tools, tool))}
     if requests:
         counts["tool_requests"] = sum(requests.values())
@@ -59,13 +62,13 @@ def read(usage: Mapping[str, object]) -> Reading:
 
 def _counts(usage: Mapping[str, object]) -> dict[str, int]:
     lifetimes = nested(usage, "cache_creation")
-    require_placed(lifetimes, LIFETIMES.values(), "cache_creation")
+    require_placed(lifetimes, _LIFETIME_KEYS, "cache_creation")
     written = {bucket: tokens(lifetimes, key) for bucket, key in LIFETIMES.items()}
     known = sum(written.values())
     stated = usage.get("cache_creation_input_tokens")
     whole = known if stated is None else tokens(usage, "cache_creation_input_tokens")
     answer, details = tokens(usage, "output_tokens"), nested(usage, "output_tokens_details")
-    require_placed(details, ("thinking_tokens",), "output_tokens_details")
+    require_placed(details, _THINKING_KEYS, "output_tokens_details")
     thinking = tokens(details, "thinking_tokens")
     return {
         "input": tokens(usage, "input_tokens"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from meterbridge.adapters.formats.errors import BadUsage
@@ -10,9 +9,9 @@ from meterbridge.adapters.formats.reading import Reading
 from meterbridge.domain.events import UsageEvent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One call; None where the record does not say.
+    """One call; None where the record does not say. It is filled in as more of the record is read.
 
     Attributes:
         reading: its usage.
@@ -28,7 +27,7 @@ class Call:
     occurred_at: int | None = None
     payer: str | None = None
     source: str | None = None
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: dict[str, object] = field(default_factory=dict)
 
     def event(self, source: str) -> UsageEvent:
         """Return the event; `source` stands in where the record names none.

@@ -36,10 +36,9 @@ class Envelope:
         version = event.get("specversion")
         if version != VERSION:
             raise BadUsage(f"specversion is {snippet(version)}; this reads CloudEvents 1.0", version)
-        for name in ("id", "source", "type"):
-            text(name, event.get(name))
-        self.id = text("id", event["id"])
-        self.source = text("source", event["source"])
+        self.id = text("id", event.get("id"))
+        self.source = text("source", event.get("source"))
+        text("type", event.get("type"))
         time = event.get("time")
         self.occurred_at = None if time is None else iso_millis("time", time)
         self.payer = optional_text("subject", event.get("subject"))
@@ -63,7 +62,7 @@ def _data(event: Mapping[str, object]) -> Mapping[str, object]:
         data = parse_json(_unpack(packed))
     elif isinstance(data, str):
         data = parse_json(data)
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise BadUsage(f"data is {snippet(data)}; it must be an object with usage in it", data)
     return data
 

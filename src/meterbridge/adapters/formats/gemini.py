@@ -26,6 +26,8 @@ SNAKE_KEYS: Final = frozenset(_SNAKE.values())
 MARKS: Final = frozenset(
     key for key in (*CAMEL_KEYS, *SNAKE_KEYS) if key.lower().replace("_", "").endswith("count")
 )
+_ONLY_SNAKE: Final = SNAKE_KEYS - CAMEL_KEYS
+_MODALITY_KEYS: Final = frozenset(("modality", "tokenCount", "token_count"))
 INPUT_BUCKET: Final = {
     **dict.fromkeys(("TEXT", "DOCUMENT", "MODALITY_UNSPECIFIED"), "input"),
     "AUDIO": "audio_input",
@@ -70,7 +72,7 @@ def read(usage: Mapping[str, object]) -> Reading:
 
 def _camel(usage: Mapping[str, object]) -> Mapping[str, object]:
     """Return the object with camelCase keys."""
-    if not usage.keys() & (SNAKE_KEYS - CAMEL_KEYS):
+    if _ONLY_SNAKE.isdisjoint(usage):
         require_placed(usage, CAMEL_KEYS)
         return usage
     require_placed(usage, CAMEL_KEYS | SNAKE_KEYS)
@@ -124,7 +126,7 @@ def _modalities(name: str, value: object) -> list[tuple[str, int]]:
         raise BadUsage(f"{name} is {snippet(value)}; it must be a list of modalities and counts", value)
     found = []
     for item in value:
-        require_placed(item, ("modality", "tokenCount", "token_count"), name)
+        require_placed(item, _MODALITY_KEYS, name)
         key = "token_count" if "token_count" in item else "tokenCount"
         modality = item.get("modality") or "MODALITY_UNSPECIFIED"
         if not isinstance(modality, str):

@@ -33,8 +33,11 @@ _LIFETIMES: Final = {
     "cache_write_5m": "ephemeral_5m_input_tokens",
     "cache_write_1h": "ephemeral_1h_input_tokens",
 }
-_OTHER_LIFETIMES: Final = ("ephemeral_30m_input_tokens", "ephemeral_12h_input_tokens")
+_LIFETIME_KEYS: Final = frozenset(
+    (*_LIFETIMES.values(), "ephemeral_30m_input_tokens", "ephemeral_12h_input_tokens")
+)
 _TOOLS: Final = ("web_search_requests", "tool_search_requests", "browser_open_requests")
+_TOOL_KEYS: Final = frozenset(_TOOLS)
 _PROMPT_TOOLS: Final = ("web_search_requests", "google_maps_grounding_requests")
 _PROMPT_KEYS: Final = openai_chat.INPUT_KEYS | {
     *("cache_creation_tokens", "cache_creation_token_details", "cached_tokens_details"),
@@ -190,7 +193,7 @@ def _agreed(*places: tuple[Mapping[str, object], str]) -> int:
 
 def _lifetimes(details: Mapping[str, object], written: int) -> dict[str, int]:
     held = nested(details, "cache_creation_token_details")
-    require_placed(held, (*_LIFETIMES.values(), *_OTHER_LIFETIMES), "cache_creation_token_details")
+    require_placed(held, _LIFETIME_KEYS, "cache_creation_token_details")
     known = {bucket: tokens(held, key) for bucket, key in _LIFETIMES.items()}
     return {
         **known,
@@ -201,7 +204,7 @@ def _lifetimes(details: Mapping[str, object], written: int) -> dict[str, int]:
 def _tool_requests(usage: Mapping[str, object], details: Mapping[str, object]) -> int:
     """Count tool requests, which LiteLLM states beside the usage, in the prompt's details, or in both."""
     beside = nested(usage, "server_tool_use")
-    require_placed(beside, _TOOLS, "server_tool_use")
+    require_placed(beside, _TOOL_KEYS, "server_tool_use")
     searches = _agreed((beside, "web_search_requests"), (details, "web_search_requests"))
     rest = sum(tokens(beside, key) for key in _TOOLS[1:]) + tokens(details, _PROMPT_TOOLS[1])
     return searches + rest

@@ -25,6 +25,7 @@ class MappedRows:
         self._map = column_map
         self._source = source
         self._named = {column for _, column in column_map.columns()} | column_map.ignored
+        self._flat = False
 
     def require_columns(self, columns: Iterable[str]) -> None:
         """Check a header: what the map names is there, and what is there the map knows.
@@ -38,6 +39,7 @@ class MappedRows:
                 raise BadUsage(f"there is no column {column!r}, which the map gives to {name!r}", column)
         for column in present:
             self._require_known(column)
+        self._flat = self._named >= present  # then no row holds anything that this check has not seen
 
     def event(self, row_number: int, fields: Mapping[str, object]) -> UsageEvent:
         """Read one row.
@@ -45,10 +47,7 @@ class MappedRows:
         Raises:
             BadUsage, or what the domain refuses: naming the column and what was found.
         """
-        cells = self._flatten(fields)
-        for column in cells:
-            if column not in self._named:
-                self._require_known(column)
+        cells = fields if self._flat else self._known_cells(fields)
         buckets, details = self._usage(cells)
         for column in self._map.details:
             value = self._cell(cells, column)
@@ -65,6 +64,12 @@ class MappedRows:
             buckets=buckets,
             details=details,
         )
+
+    def _known_cells(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        cells = self._flatten(fields)
+        for column in cells.keys() - self._named:
+            self._require_known(column)
+        return cells
 
     def _flatten(self, fields: Mapping[str, object]) -> dict[str, object]:
         """Give nested fields dotted names; an object that the map names as a whole stays whole."""

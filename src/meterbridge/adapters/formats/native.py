@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 from meterbridge.adapters.formats.calls import Call
@@ -57,21 +56,23 @@ class NativeRows:
         overrides = self._overrides
         if overrides is None:
             return call
-        found = {
-            name: text(name, value)
-            for name in ("id", "payer", "source")
-            if (value := self._cell(fields, getattr(overrides, name))) is not None
-        }
-        if overrides.id == ROW_NUMBER:
-            found["id"] = str(row_number)
-        details = dict(call.details)
-        for name, column in (("model", overrides.model), *((column, column) for column in overrides.details)):
-            value = self._cell(fields, column)
+        if overrides.id is not None:
+            call.id = str(row_number) if overrides.id == ROW_NUMBER else self._text(fields, overrides.id)
+        call.payer = self._text(fields, overrides.payer) or call.payer
+        call.source = self._text(fields, overrides.source) or call.source
+        named = {"model": overrides.model, **{column: column for column in overrides.details}}
+        for name, column in named.items():
+            value = self._text(fields, column)
             if value is not None:
-                details[name] = text(name, value)
+                call.details[name] = value
         time = self._cell(fields, overrides.time)
-        occurred_at = call.occurred_at if time is None else self._time(time, overrides.time_unit)
-        return replace(call, **found, occurred_at=occurred_at, details=details)  # type: ignore[arg-type]
+        if time is not None:
+            call.occurred_at = _time(time, overrides.time_unit)
+        return call
+
+    def _text(self, fields: Mapping[str, object], column: str | None) -> str | None:
+        value = self._cell(fields, column)
+        return None if value is None else text(f"column {column!r}", value)
 
     def _cell(self, fields: Mapping[str, object], column: str | None) -> object:
         """Return what a column holds, by its name or by dots; unless optional, it must hold something."""
@@ -87,7 +88,8 @@ class NativeRows:
             raise BadUsage(f"column {column!r} is empty or missing", value)
         return None if value == "" else value
 
-    def _time(self, value: object, unit: TimeUnit) -> int:
-        if unit is TimeUnit.ISO or isinstance(value, Millis):
-            return iso_millis("time", value)
-        return epoch_millis("time", value, unit)
+
+def _time(value: object, unit: TimeUnit) -> int:
+    if unit is TimeUnit.ISO or isinstance(value, Millis):
+        return iso_millis("time", value)
+    return epoch_millis("time", value, unit)

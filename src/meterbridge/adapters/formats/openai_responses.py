@@ -13,6 +13,7 @@ from meterbridge.adapters.formats.values import nested, require_placed, tokens
 
 SHAPE: Final = "openai.responses"
 LIFETIMES: Final = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
+_LIFETIME_KEYS: Final = frozenset(LIFETIMES.values())
 KEYS: Final = frozenset(
     ("input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details")
 )
@@ -43,7 +44,7 @@ def read(usage: Mapping[str, object]) -> Reading:
 
 def _lifetimes(details: Mapping[str, object], written: int) -> dict[str, object]:
     lifetimes = nested(details, "cache_write_tokens_details")
-    require_placed(lifetimes, LIFETIMES.values(), "cache_write_tokens_details")
+    require_placed(lifetimes, _LIFETIME_KEYS, "cache_write_tokens_details")
     found = {name: number for name, key in LIFETIMES.items() if (number := tokens(lifetimes, key))}
     rest_of("cache_write_tokens", written, sum(found.values()), "lifetimes")
     return {"cache_write_lifetimes": found} if found else {}

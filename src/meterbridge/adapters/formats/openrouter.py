@@ -12,7 +12,7 @@ from meterbridge.adapters.formats.values import evidence, nested, require_placed
 
 SHAPE: Final = "openrouter"
 KEYS: Final = openai_chat.KEYS | {"cost", "cost_details", "is_byok", "server_tool_use"}
-TOOLS: Final = ("web_search_requests", "web_fetch_requests")
+TOOLS: Final = frozenset(("web_search_requests", "web_fetch_requests"))
 
 
 def read(usage: Mapping[str, object]) -> Reading:

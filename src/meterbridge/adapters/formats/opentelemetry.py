@@ -20,6 +20,7 @@ CACHE_READ: Final = "gen_ai.usage.cache_read.input_tokens"
 CACHE_CREATION: Final = "gen_ai.usage.cache_creation.input_tokens"
 REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
 KEYS: Final = frozenset((INPUT, OUTPUT, CACHE_READ, CACHE_CREATION, REASONING))
+RESPONSE_ID: Final = "gen_ai.response.id"
 OPERATION: Final = "gen_ai.operation.name"
 SUMMING_OPERATIONS: Final = frozenset(("invoke_agent", "create_agent", "invoke_workflow", "execute_tool"))
 """Spans around model calls: the usage on them is that of the calls below, which have spans of their own."""
@@ -100,7 +101,7 @@ def span_call(span: Mapping[str, object], resource: Mapping[str, object] | None 
     started = span.get("startTimeUnixNano")
     return Call(
         reading=read(attributes),
-        id=optional_text("gen_ai.response.id", attributes.get("gen_ai.response.id")) or own_id,
+        id=optional_text(RESPONSE_ID, attributes.get(RESPONSE_ID)) or own_id,
         occurred_at=None if started is None else epoch_millis("startTimeUnixNano", started, TimeUnit.NS),
         payer=payer_of(attributes),
         source=optional_text("service.name", (resource or {}).get("service.name")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 from meterbridge.adapters.formats import litellm, opentelemetry
@@ -14,7 +13,7 @@ from meterbridge.adapters.formats.errors import AmbiguousShape, BadUsage, Unknow
 from meterbridge.adapters.formats.reading import Reading
 from meterbridge.adapters.formats.times import Millis, TimeUnit, epoch_millis, iso_millis
 from meterbridge.adapters.formats.usage_objects import detect_shape, read_usage_object
-from meterbridge.adapters.formats.values import optional_text, parse_json
+from meterbridge.adapters.formats.values import optional_text, parse_json, text
 from meterbridge.domain.events import UsageEvent
 
 ID_KEYS: Final = ("id", "event_id", "request_id", "requestId", "responseId", "response_id", "call_id")
@@ -32,7 +31,7 @@ UNIT_KEYS: Final = {
     for name in ("time", "timestamp", "created")
     for unit in (TimeUnit.S, TimeUnit.MS, TimeUnit.US, TimeUnit.NS)
 }
-KEPT_KEYS: Final = ("provider", "service_tier", "region")
+KEPT_KEYS: Final = frozenset(("provider", "service_tier", "region"))
 
 
 def read_records(record: Mapping[str, object], source: str) -> Iterator[UsageEvent]:
@@ -65,42 +64,52 @@ def call_of(record: Mapping[str, object]) -> Call:
     """Read the one call of a JSON object; see `read_records`."""
     if is_envelope(record):
         return _enveloped(record)
+    call = _bare_call(record)
+    if call.id is None:
+        call.id = _first_text(record, ID_KEYS)
+    if call.source is None:
+        call.source = optional_text("source", record.get("source"))
+    _add_time_and_payer(call, record)
+    return call
+
+
+def _enveloped(event: Mapping[str, object]) -> Call:
+    """Read what is inside; where both say something of its identity, the envelope has it."""
+    envelope = Envelope(event)
+    call = _bare_call(envelope.data)
+    call.id, call.source = envelope.id, envelope.source
+    call.occurred_at = call.occurred_at if envelope.occurred_at is None else envelope.occurred_at
+    call.payer = envelope.payer or call.payer
+    _add_time_and_payer(call, envelope.data)
+    return call
+
+
+def _add_time_and_payer(call: Call, record: Mapping[str, object]) -> None:
+    if call.occurred_at is None:
+        call.occurred_at = time_of(record)
+    if call.payer is None:
+        call.payer = _first_text(record, PAYER_KEYS)
+
+
+def _bare_call(record: Mapping[str, object]) -> Call:
+    """Read the usage of a record, and what its shape says of the call by names of its own."""
     refuse_content(record)
     if litellm.is_record(record):
         return litellm.call(record)
     if "attributes" in record and "usage" not in record:
         refuse_content(opentelemetry.flat_attributes(record["attributes"]))
-        return _completed(record, opentelemetry.span_call(record))
-    reading = _find_reading(record)
-    details = {key: value for key in KEPT_KEYS if (value := optional_text(key, record.get(key))) is not None}
+        return opentelemetry.span_call(record)
+    call = Call(_find_reading(record))
+    if call.reading.shape == opentelemetry.SHAPE:
+        call.id = optional_text(opentelemetry.RESPONSE_ID, record.get(opentelemetry.RESPONSE_ID))
+        call.payer = opentelemetry.payer_of(record)
     model = _first_text(record, MODEL_KEYS)
     if model is not None:
-        details["model"] = model
-    return _completed(record, Call(reading, details=details))
-
-
-def _enveloped(event: Mapping[str, object]) -> Call:
-    envelope = Envelope(event)
-    inner = call_of(envelope.data)
-    return replace(
-        inner,
-        id=envelope.id,
-        source=envelope.source,
-        occurred_at=inner.occurred_at if envelope.occurred_at is None else envelope.occurred_at,
-        payer=envelope.payer or inner.payer,
-    )
-
-
-def _completed(record: Mapping[str, object], call: Call) -> Call:
-    """Add what the record itself says of id, time and payer; the call's own comes first."""
-    own_id = _first_text(record, (*ID_KEYS, "gen_ai.response.id"))
-    return replace(
-        call,
-        id=call.id if call.id is not None else own_id,
-        occurred_at=call.occurred_at if call.occurred_at is not None else time_of(record),
-        payer=call.payer or _first_text(record, PAYER_KEYS) or opentelemetry.payer_of(record),
-        source=call.source or optional_text("source", record.get("source")),
-    )
+        call.details["model"] = model
+    for key in KEPT_KEYS & record.keys():
+        if record[key] is not None and record[key] != "":
+            call.details[key] = text(key, record[key])
+    return call
 
 
 def _first_text(record: Mapping[str, object], keys: tuple[str, ...]) -> str | None:

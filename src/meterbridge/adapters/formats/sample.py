@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from typing import Final
 
 from meterbridge.adapters.formats.times import EPOCH
@@ -21,6 +22,7 @@ MODELS: Final = {
 START_MS: Final = 1_767_571_200_000
 """2026-01-05 00:00:00 UTC, a Monday."""
 CACHE_BLOCK: Final = 128
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps would make one a line
 
 Quantiles = tuple[tuple[int, int], ...]
 PROMPT: Final[Quantiles] = (
@@ -37,7 +39,7 @@ PAUSE_MS: Final[Quantiles] = ((0, 1), (500, 2000), (900, 9000), (1000, 20_000))
 
 
 def make_sample_log(rows: int, seed: int = 1) -> Iterator[str]:
-    """Make a usage log as NDJSON lines, each with its newline, of which `rows` and `seed` alone decide every byte.
+    """Make a usage log as NDJSON lines with their newlines; `rows` and `seed` alone decide every byte.
 
     OpenAI calls stand in CloudEvents envelopes, Anthropic and Gemini calls in plain records. The payers are
     `acme`, `globex` and `initech`; the buckets used are `input`, `cache_read`, `cache_write_5m`,
@@ -54,7 +56,7 @@ def make_sample_log(rows: int, seed: int = 1) -> Iterator[str]:
         provider = dice.pick(PROVIDERS)
         call = _Call(number, dice.pick(CUSTOMERS), dice.pick(MODELS[provider]), _iso(now), dice)
         record = {"openai": call.openai, "anthropic": call.anthropic, "gemini": call.gemini}[provider]()
-        yield json.dumps(record, separators=(",", ":")) + "\n"
+        yield f"{_encode(record)}\n"
 
 
 class _Dice:
@@ -79,7 +81,7 @@ class _Dice:
 
     def quantile(self, table: Quantiles) -> int:
         drawn = self.below(1_000_000)
-        for (low, least), (high, most) in zip(table, table[1:], strict=False):
+        for (low, least), (high, most) in pairwise(table):
             if drawn < high * 1000:
                 return least + (most - least) * (drawn - low * 1000) // ((high - low) * 1000)
         raise AssertionError(f"the quantiles of {table} do not reach 1000")
@@ -182,4 +184,4 @@ class _Call:
 
 def _iso(millis: int) -> str:
     moment = EPOCH + timedelta(milliseconds=millis)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

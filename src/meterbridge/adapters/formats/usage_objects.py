@@ -58,6 +58,7 @@ _MARKS: Final = {
     "opentelemetry": opentelemetry.KEYS,
     "buckets": own_buckets.KEYS - {"total"},
 }
+_NOT_CHAT_MARKS: Final = frozenset(key for family, keys in _MARKS.items() if family != "chat" for key in keys)
 
 
 def detect_shape(usage: Mapping[str, object]) -> Shape:
@@ -71,10 +72,14 @@ def detect_shape(usage: Mapping[str, object]) -> Shape:
         UnknownShape: when no key is known.
         AmbiguousShape: when the keys belong to several shapes.
     """
-    found = {family: marks & usage.keys() for family, marks in _MARKS.items() if marks & usage.keys()}
+    if not _CHAT_MARKS.isdisjoint(usage) and _NOT_CHAT_MARKS.isdisjoint(usage):  # nearly always
+        return SHAPES[_shape_of("chat", usage)]
+    found = {family: marks & usage.keys() for family, marks in _MARKS.items() if not marks.isdisjoint(usage)}
     if len(found) > 1:
         counting = {family for family, keys in found.items() if any(usage[key] for key in keys)}
-        found = {family: keys for family, keys in found.items() if family in counting} or found
+        if not _CHAT_MARKS.isdisjoint(usage) and _NOT_CHAT_MARKS.isdisjoint(usage):  # nearly always
+        return SHAPES[_shape_of("chat", usage)]
+    found = {family: keys for family, keys in found.items() if family in counting} or found
     if len(found) > 1:
         keys = sorted(min(keys) for keys in found.values())
         raise AmbiguousShape(f"usage has keys of several shapes: {', '.join(keys)}", dict(usage))
@@ -118,7 +123,7 @@ def read_usage_object(usage: object, shape: str | None = None) -> Reading:
     """
     if usage is None:
         raise NoUsage("usage is null; a streamed answer reports it in its last chunk only", None)
-    if not isinstance(usage, Mapping):
+    if type(usage) is not dict and not isinstance(usage, Mapping):
         raise BadUsage(f"usage is {snippet(usage)}; it must be an object", usage)
     if shape is not None and shape not in SHAPES:
         raise UnknownShape(f"there is no shape {shape!r}; there are {', '.join(SHAPES)}", shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def nested(usage: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = usage.get(key)
     if value is None:
         return EMPTY
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):  # the first is nearly always so, and much faster
         return value
     raise BadUsage(f"{key} is {snippet(value)}; it must be an object", value)
 
@@ -70,6 +70,8 @@ def text(name: str, value: object) -> str:
         return str(value)
     if not isinstance(value, str):
         raise BadUsage(f"{name} is {snippet(value)}; it must be a text", value)
+    if value.isascii() and value.isprintable() and 0 < len(value) <= TEXT_CHARS_MAX:  # nearly always
+        return value
     if not value or len(value) > TEXT_CHARS_MAX:
         raise BadUsage(f"{name} has {len(value)} characters; it must have 1 to {TEXT_CHARS_MAX}", value)
     if CONTROL.search(value):
@@ -94,12 +96,14 @@ def evidence(name: str, value: object) -> str:
     return text(name, value if isinstance(value, str) else str(value))
 
 
-def require_placed(usage: Mapping[str, object], known: Iterable[str], where: str = "usage") -> None:
+def require_placed(usage: Mapping[str, object], known: Set[str], where: str = "usage") -> None:
     """Refuse numbers above zero under keys that nobody knows: they may be usage, and usage is never dropped.
 
     Raises:
         BadUsage: naming the key. Texts, flags, nulls and zeros count nothing and pass.
     """
+    if usage.keys() <= known:  # nearly always
+        return
     for key in usage.keys() - known:
         if _holds_number(usage[key]):
             reason = (

@@ -15,7 +15,7 @@ KEYS: Final = openai_chat.KEYS | {"reasoning_tokens"}
 
 
 def read(usage: Mapping[str, object]) -> Reading:
-    """Read a `usage` object of SGLang, which may state `reasoning_tokens`, part of the answer, beside the totals.
+    """Read a `usage` object of SGLang, where `reasoning_tokens`, part of the answer, may stand beside it.
 
     Raises:
         Contradiction, BadUsage: as for OpenAI's chat shape, and where reasoning is stated twice and differs.
