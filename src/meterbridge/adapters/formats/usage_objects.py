@@ -77,9 +77,7 @@ def detect_shape(usage: Mapping[str, object]) -> Shape:
     found = {family: marks & usage.keys() for family, marks in _MARKS.items() if not marks.isdisjoint(usage)}
     if len(found) > 1:
         counting = {family for family, keys in found.items() if any(usage[key] for key in keys)}
-        if not _CHAT_MARKS.isdisjoint(usage) and _NOT_CHAT_MARKS.isdisjoint(usage):  # nearly always
-        return SHAPES[_shape_of("chat", usage)]
-    found = {family: keys for family, keys in found.items() if family in counting} or found
+        found = {family: keys for family, keys in found.items() if family in counting} or found
     if len(found) > 1:
         keys = sorted(min(keys) for keys in found.values())
         raise AmbiguousShape(f"usage has keys of several shapes: {', '.join(keys)}", dict(usage))
