@@ -1,0 +1,193 @@
+"""Calldata of every function of the contract that changes something, from domain values.
+
+Pure: nothing is sent here. `SplitterClient` sends one of them, or several as a `multicall`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from meterbridge.adapters.chain.abi import load_artifact
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.signatures import SIGNATURE_BYTES
+from meterbridge.domain.splits import Party, ShareProof, Split
+from meterbridge.domain.statements import ClaimAuthorization, Line, SignedStatement
+from meterbridge.domain.tariffs import Tariff
+from meterbridge.domain.units import AssetAmount, pack_word
+
+_ABI: Final = load_artifact("SettlementSplitter").abi
+_WORD: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSignature:
+    """A payer's signature for a token, in the parts that EIP-2612 and EIP-3009 take."""
+
+    v: int
+    r: bytes
+    s: bytes
+
+    @classmethod
+    def of(cls, signature: bytes) -> TokenSignature:
+        """Cut 65 bytes (r, s, v) into parts."""
+        if len(signature) != SIGNATURE_BYTES:
+            raise ValueError(f"a signature is {SIGNATURE_BYTES} bytes, not {len(signature)}")
+        return cls(signature[64], signature[:32], signature[32:64])
+
+    def parts(self) -> tuple[int, bytes, bytes]:
+        """Return v, r and s."""
+        return self.v, self.r, self.s
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An EIP-2612 permit: the signature, and until when it is good (seconds since 1970)."""
+
+    deadline: int
+    signature: TokenSignature
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAuthorization:
+    """An EIP-3009 authorization of a deposit: when it is good, its salt, and the signature.
+
+    Attributes:
+        valid_after: good later than this, seconds since 1970.
+        valid_before: good earlier than this.
+        salt: 32 bytes, new for each; the token's nonce is hashed from it and the tariff's id.
+    """
+
+    valid_after: int
+    valid_before: int
+    salt: bytes
+    signature: TokenSignature
+
+
+def set_signer(signer: Address, until: int) -> bytes:
+    """Let `signer` sign what is sealed at or before `until`; 0 revokes it."""
+    return _ABI.encode("setSigner", str(signer), until)
+
+
+def publish_split(split: Split, parties: Sequence[Party]) -> bytes:
+    """Emit the parties of a split, proven on chain."""
+    rows = [(str(party.account), party.role, party.share) for party in parties]
+    return _ABI.encode("publishSplit", split.abi_tuple(), rows)
+
+
+def announce_split(split: Split, uri: str) -> bytes:
+    """Emit where the parties of a split are to be found."""
+    return _ABI.encode("announceSplit", split.abi_tuple(), uri)
+
+
+def publish_tariff(tariff: Tariff, document: bytes) -> bytes:
+    """Emit a tariff and its document, proven on chain."""
+    return _ABI.encode("publishTariff", tariff.abi_tuple(), document)
+
+
+def deposit(tariff: Tariff, split: Split, payer: Address, amount: AssetAmount) -> bytes:
+    """Pull an approved amount from the sender into the payer's account."""
+    return _ABI.encode("deposit", *_deposit(tariff, split, payer, amount))
+
+
+def deposit_with_permit(
+    tariff: Tariff, split: Split, payer: Address, amount: AssetAmount, permit: Permit
+) -> bytes:
+    """Pull an amount that the sender permits by signature."""
+    values = _deposit(tariff, split, payer, amount)
+    return _ABI.encode("depositWithPermit", *values, permit.deadline, *permit.signature.parts())
+
+
+def deposit_with_authorization(
+    tariff: Tariff, split: Split, payer: Address, amount: AssetAmount, given: TransferAuthorization
+) -> bytes:
+    """Receive an amount that the payer authorised by signature; anyone may submit it."""
+    values = _deposit(tariff, split, payer, amount)
+    window = (given.valid_after, given.valid_before, given.salt)
+    return _ABI.encode("depositWithAuthorization", *values, *window, *given.signature.parts())
+
+
+def thaw(tariff: Tariff, amount: AssetAmount) -> bytes:
+    """Set how much of the sender's balance is thawing."""
+    return _ABI.encode("thaw", tariff.abi_tuple(), amount.base_units)
+
+
+def withdraw(tariff: Tariff, split: Split) -> bytes:
+    """Pay the sender what it thawed."""
+    return _ABI.encode("withdraw", tariff.abi_tuple(), split.abi_tuple())
+
+
+def settle(tariff: Tariff, signed: SignedStatement) -> bytes:
+    """Draw what a signed statement says.
+
+    Packed by hand: a thousand lines are four words each, and a general encoder takes longer for them than
+    everything else on the way to the node.
+    """
+    lines = signed.statement.lines
+    provider, split_id, rates, scale, thaw_period, terms = tariff.abi_tuple()
+    heads = 11  # words before the lines: seven of the tariff, sealedAt, two offsets and the signer
+    signature_at = heads * _WORD + _WORD + len(lines) * 4 * _WORD
+    words = [
+        _pad_address(Address.parse(provider)),
+        split_id,
+        *map(pack_word, (*rates, scale, thaw_period)),
+        terms,
+        pack_word(signed.statement.sealed_at),
+        pack_word(heads * _WORD),
+        _pad_address(signed.signer),
+        pack_word(signature_at),
+        pack_word(len(lines)),
+    ]
+    packed_lines = b"".join(map(_pack_line, lines))
+    return _ABI.functions["settle"].selector + b"".join(words) + packed_lines + _pack_bytes(signed.signature)
+
+
+def fund(split: Split, amount: AssetAmount) -> bytes:
+    """Add to a pot directly."""
+    return _ABI.encode("fund", split.abi_tuple(), amount.base_units)
+
+
+def claim_first(split: Split, proof: ShareProof) -> bytes:
+    """Prove a party's share and pay its account."""
+    party = proof.party
+    row = (str(party.account), party.role, party.share)
+    return _ABI.encode("claimFirst", split.abi_tuple(), row, proof.abi_tuple())
+
+
+def claim(split: Split, offset: int, account: Address) -> bytes:
+    """Pay a registered party's account."""
+    return _ABI.encode("claim", split.abi_tuple(), offset, str(account))
+
+
+def claim_to(split: Split, offset: int, recipient: Address) -> bytes:
+    """Pay the sender's own stake to a recipient."""
+    return _ABI.encode("claimTo", split.abi_tuple(), offset, str(recipient))
+
+
+def claim_with_authorization(split: Split, authorization: ClaimAuthorization, signature: bytes) -> bytes:
+    """Pay a party's stake to the recipient that it authorised."""
+    return _ABI.encode("claimWithAuthorization", split.abi_tuple(), authorization.abi_tuple(), signature)
+
+
+def multicall(calls: Sequence[bytes]) -> bytes:
+    """Make several calls in one transaction; all of them succeed or none."""
+    return _ABI.encode("multicall", list(calls))
+
+
+def _deposit(
+    tariff: Tariff, split: Split, payer: Address, amount: AssetAmount
+) -> tuple[object, object, str, int]:
+    return tariff.abi_tuple(), split.abi_tuple(), str(payer), amount.base_units
+
+
+def _pack_line(line: Line) -> bytes:
+    return _pad_address(line.payer) + line.usage.to_bytes() + line.head
+
+
+def _pack_bytes(data: bytes) -> bytes:
+    return pack_word(len(data)) + data + bytes(-len(data) % _WORD)
+
+
+def _pad_address(address: Address) -> bytes:
+    return address.to_bytes().rjust(_WORD, b"\0")

@@ -1,0 +1,91 @@
+"""Who sends transactions: an account that the node manages, or a key that we hold.
+
+A sender signs and hands in; whether a call would succeed was found out before, and waiting comes after.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from web3 import Web3
+from web3.types import TxParams
+
+from meterbridge.domain.addresses import Address
+from meterbridge.services.ports import StatementSigner
+
+
+class Sender(Protocol):
+    """An account that can send transactions."""
+
+    @property
+    def address(self) -> Address:
+        """Who sends, and pays the gas."""
+
+    def submit(self, w3: Web3, transaction: TxParams) -> bytes:
+        """Hand a transaction in and return its 32-byte hash.
+
+        Args:
+            w3: the node.
+            transaction: `data`, `gas`, and `to` unless it deploys.
+        """
+
+
+class NodeSender:
+    """An account whose key the node itself holds, as on the embedded chain or on anvil."""
+
+    def __init__(self, address: Address) -> None:
+        """Name the account."""
+        self.address: Final = address
+
+    def submit(self, w3: Web3, transaction: TxParams) -> bytes:
+        """See `Sender`."""
+        return bytes(
+            w3.eth.send_transaction(transaction | {"from": Web3.to_checksum_address(str(self.address))})
+        )
+
+
+class KeySender:
+    """An account whose key a signer holds; the node gets signed transactions only.
+
+    Takes its nonce from the node each time, so one process sends for one key.
+    """
+
+    def __init__(self, signer: StatementSigner) -> None:
+        """Name the signer."""
+        self._signer: Final = signer
+
+    @property
+    def address(self) -> Address:
+        """See `Sender`."""
+        return self._signer.address
+
+    def __repr__(self) -> str:
+        return f"KeySender({self._signer!r})"
+
+    def submit(self, w3: Web3, transaction: TxParams) -> bytes:
+        """See `Sender`."""
+        return bytes(w3.eth.send_raw_transaction(self.signed(w3, transaction)))
+
+    def signed(self, w3: Web3, transaction: TxParams) -> bytes:
+        """Return the signed EIP-1559 transaction as the node takes it."""
+        tip = w3.eth.max_priority_fee
+        base_fee = w3.eth.get_block("latest")["baseFeePerGas"]
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": w3.eth.chain_id,
+            "nonce": w3.eth.get_transaction_count(Web3.to_checksum_address(str(self.address)), "pending"),
+            # Twice the base fee lasts for six full blocks, each of which raises it by an eighth.
+            "maxFeePerGas": 2 * base_fee + tip,
+            "maxPriorityFeePerGas": tip,
+            "value": 0,
+            **transaction,
+        }
+        digest = bytes(TypedTransaction.from_dict(fields).hash())
+        signature = self._signer.sign_digest(digest)
+        parts = {
+            "v": signature[64] - 27,
+            "r": int.from_bytes(signature[:32], "big"),
+            "s": int.from_bytes(signature[32:64], "big"),
+        }
+        return bytes(TypedTransaction.from_dict(fields | parts).encode())
