@@ -21,6 +21,7 @@ from meterbridge.adapters.formats.files import read_usage
 from meterbridge.adapters.formats.reading import Reading
 from meterbridge.adapters.formats.records import read_records
 from meterbridge.adapters.formats.rows import BadRow, Row, UsageRow
+from meterbridge.adapters.formats.streams import read_stream
 from meterbridge.adapters.formats.usage_objects import detect_shape, read_usage_object
 from meterbridge.adapters.formats.values import parse_json
 
@@ -41,6 +42,7 @@ __all__ = [
     "detect_shape",
     "parse_json",
     "read_records",
+    "read_stream",
     "read_usage",
     "read_usage_object",
     "refuse_content",
