@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from meterbridge.domain import keccak, keccak_kernel
 from meterbridge.domain.errors import OutOfBounds
+from meterbridge.domain.vector_code import LANES
 
 
 def expected(message: bytes) -> bytes:
@@ -36,7 +37,7 @@ def hash_all(messages: list[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("length", range(301))
 def test_rows_of_every_length_agree_with_pycryptodome(length: int) -> None:
-    rows = random_rows(keccak_kernel.LANES + 3, length)
+    rows = random_rows(LANES + 3, length)
     assert digests_of(rows) == [expected(row.tobytes()) for row in rows]
 
 
@@ -150,7 +151,7 @@ def test_a_folder_without_any_place_for_a_cache_still_hashes(tmp_path: Path) -> 
     home.write_text("not a folder")
     program = (
         "import keccak_kernel as k, numpy as np\n"
-        "print(k.hash_rows(np.zeros((5, 135), dtype=np.uint8))[4].tobytes().hex(), k._hash_messages.stats)"
+        "print(k.hash_rows(np.zeros((5, 135), dtype=np.uint8))[4].tobytes().hex(), k.hash_messages.stats)"
     )
     environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": str(tmp_path)}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
