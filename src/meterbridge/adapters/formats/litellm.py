@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Final
 
 from meterbridge.adapters.formats import openai_chat
 from meterbridge.adapters.formats.calls import Call
 from meterbridge.adapters.formats.errors import Contradiction
 from meterbridge.adapters.formats.reading import Reading, reading, require_total, rest_of
-from meterbridge.adapters.formats.times import TimeUnit, epoch_millis, iso_millis
+from meterbridge.adapters.formats.times import iso_millis, seconds_millis
 from meterbridge.adapters.formats.usage_objects import read_usage_object
 from meterbridge.adapters.formats.values import (
     evidence,
@@ -98,12 +97,8 @@ def _payer(record: Mapping[str, object], metadata: Mapping[str, object]) -> str 
 
 
 def _time(value: object) -> int:
-    """Read ISO text, or the payload's seconds, a float on the wire: its shortest decimal is taken."""
-    if isinstance(value, float):
-        value = Decimal(repr(value))
-    if isinstance(value, str):
-        return iso_millis("startTime", value)
-    return epoch_millis("startTime", value, TimeUnit.S)
+    """Read a spend log's ISO text or a payload's seconds."""
+    return iso_millis("startTime", value) if isinstance(value, str) else seconds_millis("startTime", value)
 
 
 def _details(record: Mapping[str, object], failed: bool) -> Iterator[tuple[str, object]]:

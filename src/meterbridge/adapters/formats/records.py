@@ -11,7 +11,7 @@ from meterbridge.adapters.formats.cloudevents import Envelope, is_envelope
 from meterbridge.adapters.formats.content import refuse_content
 from meterbridge.adapters.formats.errors import AmbiguousShape, BadUsage, UnknownShape
 from meterbridge.adapters.formats.reading import Reading
-from meterbridge.adapters.formats.times import Millis, TimeUnit, epoch_millis, iso_millis
+from meterbridge.adapters.formats.times import Millis, TimeUnit, epoch_millis, iso_millis, seconds_millis
 from meterbridge.adapters.formats.usage_objects import detect_shape, read_usage_object
 from meterbridge.adapters.formats.values import optional_text, parse_json, text
 from meterbridge.domain.events import UsageEvent
@@ -130,7 +130,7 @@ def time_of(record: Mapping[str, object]) -> int | None:
         if isinstance(value, str | Millis) and value != "":
             return iso_millis(key, value)
         if value is not None and value != "" and key in SECOND_KEYS:
-            return epoch_millis(key, value, TimeUnit.S)
+            return seconds_millis(key, value)
     for key, unit in UNIT_KEYS.items():
         if record.get(key) is not None:
             return epoch_millis(key, record[key], unit)

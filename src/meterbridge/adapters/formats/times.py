@@ -97,6 +97,15 @@ def epoch_millis(name: str, value: object, unit: TimeUnit) -> int:
     return millis
 
 
+def seconds_millis(name: str, value: object) -> int:
+    """Read seconds since 1970 that some SDK hands over as a float: its shortest decimal is taken.
+
+    Raises:
+        BadUsage: as `epoch_millis`.
+    """
+    return epoch_millis(name, Decimal(repr(value)) if isinstance(value, float) else value, TimeUnit.S)
+
+
 def in_range(name: str, millis: int, value: object) -> int:
     """Return milliseconds that fit a receipt.
 
