@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ISettlementSplitter} from "../../../contracts/interfaces/ISettlementSplitter.sol";
+import {Accounts} from "../../../contracts/libraries/Accounts.sol";
+import {ClaimHash} from "../../../contracts/libraries/ClaimHash.sol";
+import {Ids} from "../../../contracts/libraries/Ids.sol";
+import {Lines} from "../../../contracts/libraries/Lines.sol";
+import {Pricing} from "../../../contracts/libraries/Pricing.sol";
+import {ShareTree} from "../../../contracts/libraries/ShareTree.sol";
+import {StatementHash} from "../../../contracts/libraries/StatementHash.sol";
+import {
+    Account,
+    ClaimAuthorization,
+    Line,
+    Party,
+    ShareProof,
+    Split,
+    Tariff
+} from "../../../contracts/types/Structs.sol";
+import {Assets, RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
+
+/// Opens the internal functions of the libraries to tests.
+contract Harness {
+    Account public slot;
+
+    function priceDown(RateLanes[2] calldata rates, uint256 unit, UsageLanes[2] calldata usage)
+        external
+        pure
+        returns (uint256)
+    {
+        return Assets.unwrap(Pricing.priceDown(rates[0], rates[1], unit, usage[0], usage[1]));
+    }
+
+    function idOfSplit(Split calldata split) external pure returns (bytes32) {
+        return Ids.id(split);
+    }
+
+    function idOfTariff(Tariff calldata tariff) external pure returns (bytes32) {
+        return Ids.id(tariff);
+    }
+
+    function hashStatement(bytes32 tariffId, uint64 sealedAt, Line[] calldata lines)
+        external
+        pure
+        returns (bytes32)
+    {
+        return StatementHash.hash(tariffId, sealedAt, lines);
+    }
+
+    function hashLines(Line[] calldata lines) external pure returns (bytes32) {
+        return StatementHash.hashLines(lines);
+    }
+
+    function hashClaim(ClaimAuthorization calldata authorization) external pure returns (bytes32) {
+        return ClaimHash.hash(authorization);
+    }
+
+    function readLine(Line[] calldata lines, uint256 i)
+        external
+        pure
+        returns (address, UsageLanes, UsageLanes)
+    {
+        return Lines.read(lines, i);
+    }
+
+    function root(Party[] calldata parties) external pure returns (bytes32, uint256) {
+        return ShareTree.root(parties);
+    }
+
+    function leaf(Party calldata party) external pure returns (bytes32) {
+        return ShareTree.leaf(party);
+    }
+
+    function node(bytes32 left, uint256 leftSum, bytes32 right, uint256 rightSum)
+        external
+        pure
+        returns (bytes32)
+    {
+        return ShareTree.node(left, leftSum, right, rightSum);
+    }
+
+    function climb(Party calldata party, ShareProof calldata proof)
+        external
+        pure
+        returns (bytes32, uint256, uint256)
+    {
+        return ShareTree.climb(party, proof);
+    }
+
+    function storeAccount(uint256 balance, uint256 settled, uint256 sealedAt) external {
+        Accounts.store(slot, balance, settled, sealedAt);
+    }
+
+    function storeAccountPlainly(Account calldata account) external {
+        slot = account;
+    }
+
+    function loadAccount() external view returns (uint256, uint256, uint256) {
+        return Accounts.load(slot);
+    }
+}
