@@ -72,6 +72,10 @@ class NothingToState(LedgerError):
     """No account's head has changed since the last statement."""
 
 
+class TooManyLines(LedgerError):
+    """More accounts have changed than fit one statement."""
+
+
 class BadSegment(LedgerError):
     """A segment does not hold what its name, its metadata or the ledger say."""
 

@@ -71,8 +71,12 @@ class Registry(Protocol):
 class UsageLedger(Protocol):
     """Receipts that await sealing, the index of all, and the logs."""
 
-    def add_receipts(self, intake: Intake, headroom: UsageVector) -> npt.NDArray[np.int8]:
+    def add_receipts(
+        self, intake: Intake, headroom: UsageVector, *, whole: bool = False
+    ) -> npt.NDArray[np.int8]:
         """Store receipts in one transaction; return (n,) of ADDED, REPEATED or CONFLICT.
+
+        With `whole`, nothing is stored where anything is a CONFLICT.
 
         Raises:
             HeadroomExceeded: when a log's total would exceed `headroom` in a lane; nothing is stored.
@@ -92,6 +96,9 @@ class UsageLedger(Protocol):
 
     def pending(self, log: LogKey, limit: int | None = None) -> Pending:
         """Return the receipts of a log that await sealing, oldest arrival first."""
+
+    def pending_receipt(self, log: LogKey, arrival: int) -> ReceiptTable | None:
+        """Return one receipt that awaits sealing, as a table of one row."""
 
     def pending_count(self, tariff_id: bytes) -> int:
         """Return how many receipts of a tariff await sealing."""
@@ -129,7 +136,11 @@ class UsageLedger(Protocol):
     def restore_batch(
         self, batch: BatchRecord, nodes: Sequence[TreeNode], table: ReceiptTable, contents: Sequence[bytes]
     ) -> None:
-        """Append a batch whose receipts the ledger does not know: from a segment, after a loss."""
+        """Append a batch that a segment holds and the ledger has lost; its receipts are unknown or pending.
+
+        Raises:
+            Conflict: when another batch has one of its receipts; nothing is stored.
+        """
 
     def restart(self, account: AccountKey, state: Restart, elements: Sequence[BatchRecord]) -> None:
         """Begin the empty logs of an account with opaque elements."""
@@ -213,8 +224,8 @@ class Segments(Protocol):
     def get(self, name: str) -> Segment:
         """Read a batch; raise `BadSegment` when its rows do not give the root it names."""
 
-    def names(self, log: LogKey | None = None) -> Iterator[str]:
-        """Yield the names of all segments, or of one log's, in the order of the log."""
+    def names(self, log: LogKey | None = None, seq: int | None = None) -> Iterator[str]:
+        """Yield the names of all segments, of one log's, or of one place in it, in the order of the log."""
 
     def remove(self, name: str) -> None:
         """Remove a segment that no ledger knows."""

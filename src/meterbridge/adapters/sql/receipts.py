@@ -36,12 +36,24 @@ from meterbridge.services.records import (
 INDEX: Final = table_of(ReceiptIndexRow)
 PENDING: Final = table_of(PendingReceiptRow)
 _RAW_USAGE: Final = type_coerce(PENDING.c.usage, LargeBinary)  # bulk reads make columns, not vectors
+_PENDING_COLUMNS: Final = (
+    PENDING.c.arrival,
+    PENDING.c.receipt_id,
+    PENDING.c.occurred_at,
+    _RAW_USAGE.label("usage"),
+    PENDING.c.details_hash,
+    PENDING.c.source,
+    PENDING.c.event_id,
+    PENDING.c.details,
+)
 
 
 class SqlReceipts(SqlRegistry):
     """Receipts by identity. Bulk work is Core and columns; no object is made for a receipt."""
 
-    def add_receipts(self, intake: Intake, headroom: UsageVector) -> npt.NDArray[np.int8]:
+    def add_receipts(
+        self, intake: Intake, headroom: UsageVector, *, whole: bool = False
+    ) -> npt.NDArray[np.int8]:
         """See `ports.UsageLedger`."""
         tariff = self._tariff_row(intake.tariff_id)
         logs = [self._log_row(log) for log in intake.logs]
@@ -49,6 +61,8 @@ class SqlReceipts(SqlRegistry):
         with self._database.write() as connection:
             known = _known_contents(connection, tariff, keys)
             outcome = _outcomes(keys, intake.contents, known)
+            if whole and (outcome == CONFLICT).any():
+                return outcome
             fresh = np.flatnonzero(outcome == ADDED)
             log_of = np.array(logs, dtype=np.int64)[intake.log_of]
             _grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
@@ -132,12 +146,19 @@ class SqlReceipts(SqlRegistry):
 
     def pending(self, log: LogKey, limit: int | None = None) -> Pending:
         """See `ports.UsageLedger`."""
-        c = PENDING.c
-        columns = (c.arrival, c.receipt_id, c.occurred_at, _RAW_USAGE.label("usage"), c.details_hash)
-        query = select(*columns, c.source, c.event_id, c.details).where(c.log == self._log_row(log))
+        query = select(*_PENDING_COLUMNS).where(PENDING.c.log == self._log_row(log))
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(c.arrival).limit(limit)).all()
+            rows = connection.execute(query.order_by(PENDING.c.arrival).limit(limit)).all()
         return _pending_of(rows)
+
+    def pending_receipt(self, log: LogKey, arrival: int) -> ReceiptTable | None:
+        """See `ports.UsageLedger`."""
+        query = select(*_PENDING_COLUMNS).where(
+            PENDING.c.log == self._log_row(log), PENDING.c.arrival == arrival
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return _pending_of(rows).table if rows else None
 
     def pending_count(self, tariff_id: bytes) -> int:
         """See `ports.UsageLedger`."""

@@ -96,6 +96,7 @@ def _last_lines(tariff: int) -> SqlSelect:
     last = select(func.max(times.c.sealed_at)).where(times.c.account == ACCOUNTS.c.id).scalar_subquery()
     return (
         select(ACCOUNTS.c.payer, LINES)
+        .select_from(ACCOUNTS)
         .join(LINES, (LINES.c.account == ACCOUNTS.c.id) & (LINES.c.sealed_at == last))
         .where(ACCOUNTS.c.tariff == tariff)
     )
