@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import meterbridge
-from meterbridge.entrypoints.cli import keys, vectors
+from meterbridge.entrypoints.cli import demo, keys, vectors
 
 app = typer.Typer(
     name="meterbridge",
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Settlement bridge between metered AI usage and the parties it pays.\n\nTry it: meterbridge demo",
 )
+app.command()(demo.demo)
 app.add_typer(keys.app, name="keys")
 app.add_typer(vectors.app, name="vectors")
 

@@ -57,12 +57,17 @@ class Output:
         """Print a table; columns whose name starts with `>` are numbers and stand at the right."""
         if self.as_json:
             return
-        from rich.box import SIMPLE_HEAD
+        from rich.box import SIMPLE, SIMPLE_HEAD
         from rich.markup import escape
         from rich.table import Table
 
         footed = total is not None
-        table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", show_footer=footed)
+        table = Table(
+            title=title or None,
+            box=SIMPLE_HEAD if not footed else SIMPLE,
+            title_justify="left",
+            show_footer=footed,
+        )
         for index, column in enumerate(columns):
             footer = total[index] if total is not None else ""
             side: Literal["left", "right"] = "right" if column.startswith(">") else "left"
