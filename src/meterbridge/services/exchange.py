@@ -13,7 +13,7 @@ A statement:
      "digest": "0x…", "signer": "0x…", "signature": "0x…"}
 
 A tariff: `format` meterbridge/tariff/1, `domain`, `tariffId`, `tariff` and `split` as the contract's structs,
-`parties` in published order, `document` as text, exactly as published.
+`parties` in published order, `document` as text, exactly as published. Proofs: see `proof_json`.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from __future__ import annotations
 from typing import Final
 
 from meterbridge.domain.errors import BadStatement, BadTariff
-from meterbridge.domain.splits import ROLE_MAX, Party, Split
-from meterbridge.domain.statements import (
-    DOMAIN_NAME,
-    DOMAIN_VERSION,
-    SEALED_AT_MAX,
-    Domain,
-    Line,
-    SignedStatement,
-    Statement,
-)
-from meterbridge.domain.tariffs import THAW_PERIOD_MAX, Tariff
-from meterbridge.domain.units import SCALE_MAX, UINT256_MAX, Rates
+from meterbridge.domain.statements import SEALED_AT_MAX, Line, SignedStatement, Statement
 from meterbridge.services.json_fields import BadDocument, Fields, canonical_json, hex_of, lanes_of, load_json
+from meterbridge.services.proof_json import proof_from_json, proof_to_json
 from meterbridge.services.records import TariffRecord
+from meterbridge.services.struct_json import (
+    PARTY_KEYS,
+    domain_from_json,
+    domain_to_json,
+    party_to_json,
+    read_party,
+    split_from_json,
+    split_to_json,
+    tariff_from_json,
+    tariff_to_json,
+)
 
 __all__ = [
     "BadDocument",
     "canonical_json",
     "load_json",
+    "proof_from_json",
+    "proof_to_json",
     "statement_from_json",
     "statement_to_json",
     "tariff_record_from_json",
@@ -58,7 +61,6 @@ _STATEMENT_KEYS: Final = (
     "signer",
     "signature",
 )
-_TARIFF_KEYS: Final = ("provider", "splitId", "rates", "scale", "thawPeriod", "terms")
 _RECORD_KEYS: Final = ("format", "domain", "tariffId", "tariff", "split", "parties", "document")
 
 
@@ -136,81 +138,9 @@ def tariff_record_from_json(value: object) -> TariffRecord:
         domain=domain_from_json(fields),
         tariff=tariff_from_json(fields, "tariff"),
         split=split_from_json(fields, "split"),
-        parties=tuple(_party(party) for party in fields.objects("parties", ("account", "role", "share"))),
+        parties=tuple(read_party(party) for party in fields.objects("parties", PARTY_KEYS)),
         document=fields.text("document").encode(),
     )
     if record.id != fields.data("tariffId"):
         raise BadTariff(f"the tariff's id is {hex_of(record.id)}, not {fields.text('tariffId')}", record.id)
     return record
-
-
-def domain_to_json(domain: Domain) -> dict[str, object]:
-    """Return the EIP-712 domain."""
-    return {
-        "name": DOMAIN_NAME,
-        "version": DOMAIN_VERSION,
-        "chainId": domain.chain_id,
-        "verifyingContract": str(domain.verifying_contract),
-    }
-
-
-def domain_from_json(parent: Fields) -> Domain:
-    """Read the `domain` of a document."""
-    fields = parent.nested("domain", ("name", "version", "chainId", "verifyingContract"))
-    fields.constant("name", DOMAIN_NAME)
-    fields.constant("version", DOMAIN_VERSION)
-    return Domain(fields.whole("chainId", 0, UINT256_MAX), fields.address("verifyingContract"))
-
-
-def tariff_to_json(tariff: Tariff) -> dict[str, object]:
-    """Return the struct that travels in calldata."""
-    return {
-        "provider": str(tariff.provider),
-        "splitId": hex_of(tariff.split_id),
-        "rates": [str(rate) for rate in tariff.rates.lanes],
-        "scale": tariff.scale,
-        "thawPeriod": tariff.thaw_period,
-        "terms": hex_of(tariff.terms),
-    }
-
-
-def tariff_from_json(parent: Fields, key: str) -> Tariff:
-    """Read a tariff's struct."""
-    fields = parent.nested(key, _TARIFF_KEYS)
-    return Tariff(
-        provider=fields.address("provider"),
-        split_id=fields.data("splitId"),
-        rates=Rates.of(fields.lanes("rates")),
-        scale=fields.whole("scale", 0, SCALE_MAX),
-        thaw_period=fields.whole("thawPeriod", 0, THAW_PERIOD_MAX),
-        terms=fields.data("terms"),
-    )
-
-
-def split_to_json(split: Split) -> dict[str, object]:
-    """Return the struct that travels in calldata."""
-    return {
-        "asset": str(split.asset),
-        "root": hex_of(split.root),
-        "totalShares": str(split.total_shares),
-    }
-
-
-def split_from_json(parent: Fields, key: str) -> Split:
-    """Read a split's struct."""
-    fields = parent.nested(key, ("asset", "root", "totalShares"))
-    return Split(fields.address("asset"), fields.data("root"), fields.decimal("totalShares"))
-
-
-def party_to_json(party: Party) -> dict[str, object]:
-    """Return one party."""
-    return {"account": str(party.account), "role": party.role, "share": str(party.share)}
-
-
-def _party(fields: Fields) -> Party:
-    return Party(fields.address("account"), fields.whole("role", 0, ROLE_MAX), fields.decimal("share"))
-
-
-def party_from_json(parent: Fields, key: str) -> Party:
-    """Read one party."""
-    return _party(parent.nested(key, ("account", "role", "share")))

@@ -1,0 +1,286 @@
+"""From a receipt to the payouts it paid for: worked proofs (protocol, sections 3 to 8).
+
+A proof stands on its own. `verify_proof` needs no ledger, no network and no clock, and takes nothing on trust
+but the key that signed the statement: whether the provider had authorised that key is on the chain
+(`signerUntil`), and the result names what to ask for.
+
+A proof shows the blind of its account's logs, with which its holder can test guesses of other receipts' ids:
+give it to whoever may know that (payer, provider, auditor). Amounts are those of this receipt alone, rounded
+down; what is drawn follows from the cumulative usage, so small receipts add up to what their roundings hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.errors import BadProof
+from meterbridge.domain.receipts import VOID_SOURCE, Receipt, batch_tree, details_hash, receipt_id
+from meterbridge.domain.signatures import require_signed_by
+from meterbridge.domain.splits import PartyTable, ShareProof, Split, entitled_down
+from meterbridge.domain.statements import Domain, Line, statement_hash
+from meterbridge.domain.sum_tree import Head, LogState, Sibling, SumNode, log_element, verify_inclusion
+from meterbridge.domain.tariffs import Tariff, terms_hash
+from meterbridge.domain.units import AssetAmount
+from meterbridge.services.corrections import parse_details
+from meterbridge.services.ledger_errors import NotSealed, UnknownReceipt
+from meterbridge.services.log_tree import inclusion
+from meterbridge.services.ports import Ledger, Segments
+from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKind, Place, StatementRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenReceipt:
+    """A receipt with what its hashes hide.
+
+    Attributes:
+        details: None where the receipt has none.
+    """
+
+    receipt: Receipt
+    blind: bytes
+    source: str
+    event_id: str
+    details: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The way from one item to the root of a tree."""
+
+    index: int
+    size: int
+    path: tuple[Sibling, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementProof:
+    """A signed statement of which only one line is shown; the others by their hashes.
+
+    Attributes:
+        line: index of the line.
+        line_hashes: EIP-712 struct hashes of all lines.
+    """
+
+    domain: Domain
+    sealed_at: int
+    payer: Address
+    line: int
+    line_hashes: tuple[bytes, ...]
+    signer: Address
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptProof:
+    """Everything between a receipt and a party's part of its price.
+
+    Attributes:
+        kind: which of the account's logs holds it.
+        batch: from the receipt to `batch_root`.
+        element: from the batch to its log.
+        head: both logs, as the statement's line commits to them.
+        document: the bytes behind the tariff's terms.
+        share: the party whose part is shown.
+        price: of this receipt alone, rounded down; for a credit, what is taken back.
+        part: the party's part of that price, rounded down.
+    """
+
+    kind: LogKind
+    proven: ProvenReceipt
+    batch: Inclusion
+    batch_root: SumNode
+    element: Inclusion
+    head: Head
+    statement: StatementProof
+    tariff: Tariff
+    document: bytes
+    split: Split
+    share: ShareProof
+    price: AssetAmount
+    part: AssetAmount
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReceipt:
+    """What a proof has shown.
+
+    Attributes:
+        account: who pays whom under which tariff, on which contract.
+        signer: who signed; the provider must have authorised it until `sealed_at` or later.
+        offset: where the party's interval of the split begins.
+    """
+
+    account: AccountKey
+    kind: LogKind
+    proven: ProvenReceipt
+    sealed_at: int
+    signer: Address
+    provider: Address
+    price: AssetAmount
+    share: ShareProof
+    offset: int
+    part: AssetAmount
+
+
+def prove(
+    ledger: Ledger, segments: Segments, account: AccountKey, receipt_id: bytes, *, party: int = 0
+) -> ReceiptProof:
+    """Build the worked proof of a receipt.
+
+    Args:
+        ledger: where it is indexed.
+        segments: where it is.
+        account: in whose charges or credits it is.
+        receipt_id: 32 bytes.
+        party: whose part of the price is shown, by its place in the split.
+
+    Raises:
+        UnknownReceipt: when the account has no such receipt.
+        NotSealed: when it is pending, or no statement covers its batch yet.
+        OutOfBounds: when the split has no such party.
+    """
+    record = ledger.tariff(account.tariff_id)
+    log, place = _find(ledger, account, receipt_id)
+    statement = ledger.latest_statement(account)
+    line = -1 if statement is None else _line_of(statement, account.payer)
+    if statement is None or place.seq is None or place.row is None:
+        raise NotSealed("no statement covers this receipt yet; seal and make a statement first", receipt_id)
+    head = statement.heads[line]
+    state = _state(head, log.kind)
+    if place.seq >= state.size:
+        raise NotSealed("the last statement is older than this receipt; make a statement first", receipt_id)
+    batch, proven, root = _in_batch(segments, ledger.batch(log, place.seq), place.row)
+    element = inclusion(place.seq, state.size, partial(ledger.tree_nodes, log))
+    share = PartyTable(record.parties).proof(party)
+    price = record.tariff.price_down(proven.receipt.usage)
+    return ReceiptProof(
+        kind=log.kind,
+        proven=proven,
+        batch=batch,
+        batch_root=root,
+        element=Inclusion(place.seq, state.size, tuple(element)),
+        head=head,
+        statement=_statement_proof(statement, line),
+        tariff=record.tariff,
+        document=record.document,
+        split=record.split,
+        share=share,
+        price=price,
+        part=entitled_down(price, share.party.share, record.split.total_shares),
+    )
+
+
+def _find(ledger: Ledger, account: AccountKey, receipt_id: bytes) -> tuple[LogKey, Place]:
+    for kind in LogKind:
+        place = ledger.find(LogKey(account, kind), receipt_id)
+        if place is not None:
+            return LogKey(account, kind), place
+    raise UnknownReceipt(f"{account.payer} has no receipt 0x{receipt_id.hex()} under this tariff", receipt_id)
+
+
+def _in_batch(segments: Segments, batch: BatchRecord, row: int) -> tuple[Inclusion, ProvenReceipt, SumNode]:
+    if batch.segment is None:
+        raise UnknownReceipt("the receipt's batch was lost; only its usage is known", batch.seq)
+    segment = segments.get(batch.segment)
+    table = segment.table
+    tree = batch_tree(table.receipts)
+    proven = ProvenReceipt(
+        receipt=table.receipts.receipt(row),
+        blind=segment.meta.account.blind,
+        source=table.sources[row],
+        event_id=table.event_ids[row],
+        details=parse_details(table.details[row]) or None,
+    )
+    return Inclusion(row, tree.size, tuple(tree.inclusion(row))), proven, tree.root
+
+
+def _statement_proof(record: StatementRecord, line: int) -> StatementProof:
+    signed = record.signed
+    lines = signed.statement.lines
+    return StatementProof(
+        domain=signed.domain,
+        sealed_at=signed.statement.sealed_at,
+        payer=lines[line].payer,
+        line=line,
+        line_hashes=tuple(entry.struct_hash() for entry in lines),
+        signer=signed.signer,
+        signature=signed.signature,
+    )
+
+
+def _line_of(record: StatementRecord, payer: Address) -> int:
+    return [line.payer for line in record.signed.statement.lines].index(payer)
+
+
+def _state(head: Head, kind: LogKind) -> LogState:
+    return head.charges if kind is LogKind.CHARGES else head.credits
+
+
+def verify_proof(proof: ReceiptProof) -> VerifiedReceipt:
+    """Check a proof from end to end, offline.
+
+    Raises:
+        BadProof: naming the first step that does not hold.
+        BadSignature: when the statement is not signed by its signer.
+        ProtocolError: when a value is out of range.
+    """
+    _verify_receipt(proof.kind, proof.proven)
+    receipt, state = proof.proven.receipt, _state(proof.head, proof.kind)
+    verify_inclusion(receipt.node(), proof.batch.index, proof.batch.size, proof.batch.path, proof.batch_root)
+    element = log_element(proof.batch.size, proof.batch_root)
+    if proof.element.size != state.size:
+        raise BadProof(f"the log has {state.size} batches, not {proof.element.size}", proof.element.size)
+    verify_inclusion(element, proof.element.index, state.size, proof.element.path, state.root)
+    _verify_statement(proof)
+    offset = _verify_amounts(proof)
+    statement = proof.statement
+    return VerifiedReceipt(
+        account=AccountKey(statement.domain, proof.tariff.id, statement.payer),
+        kind=proof.kind,
+        proven=proof.proven,
+        sealed_at=statement.sealed_at,
+        signer=statement.signer,
+        provider=proof.tariff.provider,
+        price=proof.price,
+        share=proof.share,
+        offset=offset,
+        part=proof.part,
+    )
+
+
+def _verify_receipt(kind: LogKind, proven: ProvenReceipt) -> None:
+    expected = receipt_id(proven.blind, proven.source, proven.event_id)
+    if proven.receipt.id != expected:
+        raise BadProof(f"the id of this event is 0x{expected.hex()}, not the receipt's", proven.receipt.id)
+    if (proven.source == VOID_SOURCE) != (kind is LogKind.CREDITS):
+        raise BadProof(f"a receipt of source {proven.source!r} has no place in the {kind} log", proven.source)
+    if details_hash(proven.details) != proven.receipt.details:
+        raise BadProof("the details are not those whose hash the receipt holds", proven.details)
+
+
+def _verify_statement(proof: ReceiptProof) -> None:
+    said = proof.statement
+    line = Line(said.payer, proof.head.usage(), proof.head.hash()).struct_hash()
+    if not 0 <= said.line < len(said.line_hashes) or said.line_hashes[said.line] != line:
+        raise BadProof(f"line {said.line} of the statement says something else of {said.payer}", line)
+    digest = said.domain.digest(statement_hash(proof.tariff.id, said.sealed_at, said.line_hashes))
+    require_signed_by(said.signer, digest, said.signature)
+
+
+def _verify_amounts(proof: ReceiptProof) -> int:
+    """Check tariff, split, share and both amounts; return the party's offset."""
+    if terms_hash(proof.document) != proof.tariff.terms:
+        raise BadProof("the document is not the one whose hash the tariff holds", proof.tariff.terms)
+    if proof.split.id != proof.tariff.split_id:
+        raise BadProof("the split is not the one that the tariff pays", proof.split)
+    offset = proof.share.verify(proof.split)
+    price = proof.tariff.price_down(proof.proven.receipt.usage)
+    part = entitled_down(price, proof.share.party.share, proof.split.total_shares)
+    if (price, part) != (proof.price, proof.part):
+        raise BadProof(
+            f"the price is {price} and the part {part}, not {proof.price} and {proof.part}", (price, part)
+        )
+    return offset
