@@ -77,5 +77,5 @@ def test_every_fixture_file_is_read_by_some_test() -> None:
 def test_a_known_shape_is_not_detected_again() -> None:
     ambiguous = {"input_tokens": 70, "output_tokens": 3, "total_tokens": 73}
     assert formats.read_usage_object(ambiguous, shape="openai.responses").total == 73
-    with pytest.raises(formats.UnknownShape, match="openai.chat"):
+    with pytest.raises(formats.UnknownShape, match=r"openai\.chat"):
         formats.read_usage_object(ambiguous, shape="openai")

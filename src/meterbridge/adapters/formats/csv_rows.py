@@ -31,13 +31,15 @@ class CsvRows:
         """Read the header.
 
         Raises:
-            BadFile: when it is unreadable, names a column twice or not at all.
+            BadFile: when there is none, or it is unreadable, or names a column twice or not at all.
         """
         self._lines = iter(lines)
         self._again = deque[tuple[int, bytes | BadRow]]()
         self._width: int | None = None
         self._records = self._read_records()
-        number, header = next(self._records, (1, []))
+        number, header = next(self._records, (1, None))
+        if header is None:
+            raise BadFile("the file holds nothing but blank lines", None)
         if isinstance(header, BadRow):
             raise BadFile(f"the header cannot be read: {header.reason}", header.value, header.row_number)
         self.columns = [name.strip(" ") for name in header]

@@ -33,7 +33,7 @@ class ParquetRows:
             BadFile: when it is no Parquet file, or names a column twice.
         """
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise BadFile(f"{path} is not a Parquet file that can be read: {error}", str(path)) from error
         self.columns = list(self._file.schema_arrow.names)
