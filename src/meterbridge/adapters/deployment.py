@@ -36,8 +36,8 @@ FACTORY_RUNTIME: Final = bytes.fromhex(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234"
     "f58015156039578182fd5b8082525050506014600cf3"
 )
-# Signed by nobody: r and s were chosen by hand, and the sender is what recovers from them. Any chain that takes
-# transactions without a chain id takes this one once that sender has the money.
+# Signed by nobody: r and s were chosen by hand, and the sender is what recovers from them. Any chain that
+# takes transactions without a chain id takes this one once that sender has the money.
 FACTORY_SENDER: Final = Address.parse("0x3fab184622dc19b6109349b94811493bf2a45362")
 FACTORY_COST: Final = 100_000 * 100 * 10**9  # wei: its gas limit at its gas price
 FACTORY_TRANSACTION: Final = bytes.fromhex(
@@ -265,9 +265,9 @@ def require_factory(gateway: Gateway) -> None:
         sent = gateway.w3.eth.send_raw_transaction(FACTORY_TRANSACTION)
     except (Web3Exception, Web3ValidationError) as error:
         raise NoFactory(
-            f"this chain has no deterministic deployment proxy at {FACTORY} and refuses the transaction that puts "
-            "it there, because that is signed without a chain id. Its operators can allow such transactions for "
-            "a moment, or put the proxy into the genesis; any other way gives another address",
+            f"this chain has no deterministic deployment proxy at {FACTORY} and refuses the transaction "
+            "that puts it there, because that is signed without a chain id. Its operators can allow such "
+            "transactions for a moment, or put the proxy into the genesis; all else gives another address",
             FACTORY,
         ) from error
     gateway.wait(bytes(sent))
