@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import meterbridge
-from meterbridge.entrypoints.cli import demo, keys, vectors
+from meterbridge.entrypoints.cli import claiming, demo, keys, metering, settling, vectors, verifying
 
 app = typer.Typer(
     name="meterbridge",
@@ -17,6 +17,14 @@ app = typer.Typer(
     help="Settlement bridge between metered AI usage and the parties it pays.\n\nTry it: meterbridge demo",
 )
 app.command()(demo.demo)
+app.command(name="import")(metering.import_)
+app.command()(metering.seal)
+app.command()(metering.statement)
+app.command()(settling.settle)
+app.command()(claiming.claimable)
+app.command()(claiming.claim)
+app.command()(verifying.prove)
+app.command()(verifying.verify)
 app.add_typer(keys.app, name="keys")
 app.add_typer(vectors.app, name="vectors")
 

@@ -17,7 +17,7 @@ from meterbridge.entrypoints.demo.world import PROVIDER, World
 from meterbridge.entrypoints.json_files import read_json, write_json
 from meterbridge.services.audit import AssetTotals, AuditReport, AuditRow, audit
 from meterbridge.services.claims import claim_all, claimable
-from meterbridge.services.exchange import proof_from_json, proof_to_json
+from meterbridge.services.proof_json import proof_from_json, proof_to_json
 from meterbridge.services.proofs import prove, verify_proof
 from meterbridge.services.records import LogKey, LogKind
 

@@ -15,12 +15,12 @@ from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.tariffs import terms_document
 from meterbridge.domain.terms import tariff_from_document
 from meterbridge.domain.units import AssetAmount
+from meterbridge.entrypoints.cli.metering import increments
 from meterbridge.entrypoints.demo.setting import CUSTOMERS, DOCUMENT, MEMBERS, SCALE
 from meterbridge.entrypoints.demo.usage import customer_of, deposits, forecast, rounds_of
 from meterbridge.entrypoints.demo.world import METER, PROVIDER, World
-from meterbridge.entrypoints.json_files import write_json
+from meterbridge.entrypoints.statement_files import keep_statement
 from meterbridge.services.chain_events import Deposited
-from meterbridge.services.exchange import statement_to_json
 from meterbridge.services.metering import ensure_account, import_usage
 from meterbridge.services.records import AccountKey, TariffRecord
 from meterbridge.services.sealing import seal
@@ -150,21 +150,9 @@ def meter(world: World, rows: Iterable[Row], advance: Callable[[int], None]) -> 
         rows,
         payer_of=lambda event: world.address(customer_of(event)),
         skip_bad=world.log.skip_bad,
-        on_progress=_increments(advance),
+        on_progress=increments(advance),
     )
     seal(world.ledger, world.segments, world.record.id)
-
-
-def _increments(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turn how much is done so far into how much more is done."""
-    before = 0
-
-    def tell(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return tell
 
 
 def state(world: World) -> SignedStatement:
@@ -176,12 +164,6 @@ def state(world: World) -> SignedStatement:
 
 def settle(world: World, signed: SignedStatement) -> Settlement:
     """Submit a statement once the chain's clock has reached it."""
-    keep_statement(world, signed)
+    keep_statement(world.folder, signed)
     world.devnet.wait_until(signed.statement.sealed_at)
     return submit(world.splitter(PROVIDER), world.ledger, world.record.tariff, signed)
-
-
-def keep_statement(world: World, signed: SignedStatement) -> None:
-    """Write a statement where everybody can fetch it."""
-    name = f"{signed.statement.tariff_id.hex()[:8]}-{signed.statement.sealed_at}.json"
-    write_json(world.folder / "statements" / name, statement_to_json(signed))

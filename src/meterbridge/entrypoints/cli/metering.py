@@ -1,0 +1,204 @@
+"""`meterbridge import`, `seal` and `statement`: from a usage log to a signed statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meterbridge.entrypoints.cli.columns import MapOption, SkipBadOption, parse_map
+from meterbridge.entrypoints.cli.keys import KeystoreOption, PasswordFileOption, open_signer
+from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
+from meterbridge.entrypoints.cli.workspace import TariffOption, workspace
+
+if TYPE_CHECKING:
+    from meterbridge.domain.addresses import Address
+    from meterbridge.domain.events import UsageEvent
+    from meterbridge.entrypoints.cli.output import Advance, Output
+    from meterbridge.services.metering import ImportReport
+
+SHOWN = 20
+
+
+def increments(advance: Advance) -> Callable[[int], None]:
+    """Turn "so many are done" into "so many more are done"."""
+    before = 0
+
+    def tell(done: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return tell
+
+
+@command
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Usage logs: CSV, NDJSON or Parquet, also gzipped.")],
+    payer: Annotated[
+        str | None,
+        typer.Option("--payer", metavar="WHO", help="Customer name or address that pays for all rows."),
+    ] = None,
+    columns: MapOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="NAME", help="Who reports the rows, if they do not say so."),
+    ] = None,
+    skip_bad: SkipBadOption = False,
+    tariff: TariffOption = None,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Read usage logs into receipts that await sealing; what is there already is not counted again.
+
+    Stops at the first row that cannot be used, naming it, and goes on there when run again; with --skip-bad
+    it goes on at once and lists what it left out.
+
+    Example: meterbridge import calls.csv --map "id=request_id time=ts payer=customer input=prompt_tokens"
+    """
+    from meterbridge.adapters.formats import read_usage
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.services.metering import import_usage
+
+    output, column_map = Output(as_json), parse_map(columns)
+    answers: list[dict[str, object]] = []
+    with workspace(ledger) as opened:
+        record = opened.tariff(tariff)
+        payer_of = None if payer is None else _always(opened.account(record, payer).key.payer)
+        for file in files:
+            with output.progress(f"Importing {file.name}") as advance:
+                report = import_usage(
+                    opened.ledger,
+                    record,
+                    read_usage(file, column_map=column_map, source=source),
+                    payer_of=payer_of,
+                    skip_bad=skip_bad,
+                    on_progress=increments(advance),
+                )
+            answers.append(_tell(output, file, report))
+    output.result({"files": answers})
+
+
+def _always(payer: Address) -> Callable[[UsageEvent], Address]:
+    return lambda _event: payer
+
+
+def _tell(output: Output, file: Path, report: ImportReport) -> dict[str, object]:
+    output.say(
+        f"{file}: {report.added:,} receipts added, {report.repeated:,} were there already, "
+        f"{len(report.bad):,} rows left out"
+    )
+    rows = [(f"{bad.row_number:,}", bad.reason) for bad in report.bad]
+    if rows:
+        output.table("Left out", [">row", "why"], rows[:SHOWN])
+        if len(rows) > SHOWN:
+            output.say(f"... and {len(rows) - SHOWN:,} more; --json lists all of them")
+    return {
+        "file": str(file),
+        "added": report.added,
+        "repeated": report.repeated,
+        "left_out": [{"row": bad.row_number, "reason": bad.reason, "id": bad.id} for bad in report.bad],
+        "usage": [str(lane) for lane in report.totals.lanes],
+    }
+
+
+@command
+def seal(
+    max_receipts: Annotated[
+        int | None, typer.Option("--max-receipts", min=1, help="Receipts in one batch at most.")
+    ] = None,
+    tariff: TariffOption = None,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal what was imported into batches, one segment each, and append them to the logs.
+
+    Example: meterbridge seal
+    """
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.services.sealing import seal as seal_pending
+
+    output = Output(as_json)
+    with workspace(ledger) as opened:
+        record = opened.tariff(tariff)
+        waiting = opened.ledger.pending_count(record.id)
+        with output.progress("Sealing", waiting) as advance:
+            batches = seal_pending(
+                opened.ledger,
+                opened.segments,
+                record.id,
+                max_receipts=max_receipts,
+                on_progress=increments(advance),
+            )
+        names = opened.names(record)
+    if not batches:
+        output.say("Nothing awaits sealing.")
+    else:
+        rows = [
+            (names[b.log.account.payer], b.log.kind.value, str(b.seq), f"{b.size:,}", b.root.hash.hex()[:16])
+            for b in batches
+        ]
+        output.table("Sealed", ["payer", "log", ">batch", ">receipts", "root"], rows)
+    output.result(
+        {
+            "batches": [
+                {
+                    "payer": str(b.log.account.payer),
+                    "log": b.log.kind.value,
+                    "seq": b.seq,
+                    "receipts": b.size,
+                    "root": f"0x{b.root.hash.hex()}",
+                    "usage": [str(lane) for lane in b.root.sum.lanes],
+                    "segment": b.segment,
+                }
+                for b in batches
+            ]
+        }
+    )
+
+
+@command
+def statement(
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    sealed_at: Annotated[
+        int | None,
+        typer.Option(
+            "--sealed-at", metavar="SECONDS", help="Time of the statement, since 1970; now by default."
+        ),
+    ] = None,
+    tariff: TariffOption = None,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign what every account has used by now, and write the statement as JSON for anyone to submit.
+
+    Only accounts whose logs have grown since their last statement are in it. The key is the meter's, which
+    the provider has authorised on the contract.
+
+    Example: meterbridge statement --keystore meter.json
+    """
+    import time
+
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.entrypoints.statement_files import keep_statement
+    from meterbridge.services.statements import make_statements
+
+    output, signer = Output(as_json), open_signer(keystore, password_file)
+    with workspace(ledger) as opened:
+        record = opened.tariff(tariff)
+        at = int(time.time()) if sealed_at is None else sealed_at
+        made = make_statements(opened.ledger, record, at, signer)
+        files = [keep_statement(opened.folder, signed) for signed in made]
+        names = opened.names(record)
+    if not made:
+        output.say("No account has anything new to state.")
+    for signed, file in zip(made, files, strict=True):
+        rows = [
+            (names[x.payer], f"{record.tariff.price_down(x.usage).base_units:,}", x.head.hex()[:16])
+            for x in signed.statement.lines
+        ]
+        output.table(f"{file}, by {signed.signer}", ["payer", ">price so far, base units", "head"], rows)
+    output.result({"statements": [str(file) for file in files], "signer": str(signer.address)})

@@ -1,0 +1,145 @@
+"""`meterbridge prove` and `verify`: one receipt, down to the payout it paid for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meterbridge.domain.errors import MeterbridgeError
+from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
+from meterbridge.entrypoints.cli.workspace import TariffOption, splitter_of, workspace
+
+if TYPE_CHECKING:
+    from meterbridge.services.proofs import ReceiptProof, VerifiedReceipt
+
+
+class NotOnChain(MeterbridgeError):
+    """A proof holds in itself, and the chain says something else."""
+
+
+@command
+def prove(
+    event_id: Annotated[str, typer.Argument(help="The event's id, as its log had it.")],
+    source: Annotated[str, typer.Option("--source", metavar="NAME", help="Who reported the event.")],
+    party: Annotated[
+        int, typer.Option("--party", min=0, help="Whose part of the price: the party's place in the split.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the proof.")
+    ] = None,
+    tariff: TariffOption = None,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the worked proof of one call: receipt, batch, log, head, signed statement, price, share.
+
+    The proof shows the secret blind of the payer's logs: give it to whoever may know that.
+
+    Example: meterbridge prove chatcmpl-00000001 --source usage.ndjson
+    """
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.entrypoints.json_files import write_json
+    from meterbridge.services.ledger_errors import UnknownReceipt
+    from meterbridge.services.proof_json import proof_to_json
+    from meterbridge.services.proofs import prove as prove_receipt
+
+    output = Output(as_json)
+    with workspace(ledger) as opened:
+        record = opened.tariff(tariff)
+        found = opened.ledger.locate(record.id, source, event_id)
+        if found is None:
+            raise UnknownReceipt(f"no receipt of event {event_id!r} by {source!r} is in the ledger", event_id)
+        log, receipt_id = found
+        proof = prove_receipt(opened.ledger, opened.segments, log.account, receipt_id, party=party)
+        path = out or opened.folder / "proofs" / f"{receipt_id.hex()[:16]}.json"
+        write_json(path, proof_to_json(proof))
+    output.say(f"{path}; check it with: meterbridge verify {path}")
+    output.result({"file": str(path), "receipt": f"0x{receipt_id.hex()}"})
+
+
+@command
+def verify(
+    file: Annotated[
+        Path, typer.Argument(help="A worked proof, as `meterbridge prove` and the demo write it.")
+    ],
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc",
+            metavar="URL",
+            envvar="METERBRIDGE_RPC",
+            help="Also ask the chain: was the signer authorised, and is the statement settled?",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a worked proof from one call's receipt to the payout it paid for; needs no ledger and no network.
+
+    Exit code 0 if everything holds, 1 otherwise.
+
+    Example: meterbridge verify demo-out/proofs/*.json
+    """
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.entrypoints.json_files import read_json
+    from meterbridge.services.proof_json import proof_from_json
+    from meterbridge.services.proofs import verify_proof
+
+    output = Output(as_json)
+    proof = proof_from_json(read_json(file))
+    verified = verify_proof(proof)
+    facts = _facts(proof, verified)
+    if rpc is not None:
+        facts += _on_chain(rpc, proof, verified)
+    output.table("Everything holds", ["step", "shown"], facts)
+    if rpc is None:
+        output.say(
+            f"Not asked: whether {verified.provider} had authorised the signer. Add --rpc URL to ask the chain."
+        )
+    output.result({"verified": True, "on_chain": rpc is not None, "facts": dict(facts)})
+
+
+def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
+    proven, element = proof.proven, proof.element
+    counts = ", ".join(str(lane) for lane in proven.receipt.usage.lanes)
+    return [
+        ("event", f"{proven.event_id} by {proven.source}"),
+        ("receipt", f"0x{proven.receipt.id.hex()}"),
+        ("usage", counts),
+        (
+            "batch",
+            f"receipt {proof.batch.index + 1} of {proof.batch.size} under 0x{proof.batch_root.hash.hex()}",
+        ),
+        ("log", f"batch {element.index + 1} of {element.size} in the {verified.kind.value}"),
+        ("head", f"0x{proof.head.hash().hex()}"),
+        ("statement", f"sealed at {verified.sealed_at} by {verified.signer}"),
+        ("payer", str(verified.account.payer)),
+        ("tariff", f"0x{proof.tariff.id.hex()}"),
+        ("price of this call", f"{verified.price} base units of {proof.split.asset}"),
+        ("party", f"{verified.share.party.account}, role {verified.share.party.role}"),
+        ("share", f"{verified.share.party.share} of {proof.split.total_shares}, from {verified.offset} on"),
+        ("its part", f"{verified.part} base units"),
+    ]
+
+
+def _on_chain(rpc: str, proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
+    client = splitter_of(rpc, verified.account.domain)
+    until = client.signer_until(verified.provider, verified.signer)
+    if until == 0 or verified.sealed_at > until:
+        raise NotOnChain(
+            f"{verified.provider} does not authorise {verified.signer} at {verified.sealed_at} (until {until})",
+            until,
+        )
+    escrow = client.escrow(proof.tariff.id, verified.account.payer)
+    if escrow.sealed_at < verified.sealed_at:
+        raise NotOnChain(
+            f"the statement of {verified.sealed_at} is not settled; the account stands at {escrow.sealed_at}",
+            escrow.sealed_at,
+        )
+    released = "yes" if client.runs_released_code() else "no"
+    return [
+        ("signer authorised", f"until {until}"),
+        ("settled", f"{escrow.settled} base units in all, up to {escrow.sealed_at}"),
+        ("contract is this release", released),
+    ]
