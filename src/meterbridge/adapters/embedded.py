@@ -17,8 +17,8 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from meterbridge.domain.keccak import keccak256
 
-GAS_LIMIT: Final = 16_000_000
-"""Of each transaction: a thousand lines take 12 million, a block has 30 million."""
+GAS_LIMIT: Final = 2**24
+"""Of each transaction, as on Ethereum (EIP-7825): a thousand lines take 12 million."""
 
 _REVERTED: Final = "execution reverted: "
 _REASON_SELECTOR: Final = keccak256(b"Error(string)")[:4]

@@ -5,7 +5,7 @@ Pure: nothing is sent here. `SplitterClient` sends one of them, or several as a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from meterbridge.domain.units import AssetAmount, pack_word
 
 _ABI: Final = load_artifact("SettlementSplitter").abi
 _WORD: Final = 32
+_SETTLE_ARGUMENTS: Final = [entry["name"] for entry in _ABI.functions["settle"].inputs.entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,26 +122,20 @@ def withdraw(tariff: Tariff, split: Split) -> bytes:
 def settle(tariff: Tariff, signed: SignedStatement) -> bytes:
     """Draw what a signed statement says.
 
-    Packed by hand: a thousand lines are four words each, and a general encoder takes longer for them than
-    everything else on the way to the node.
+    Packed by hand, in the order of the ABI: a thousand lines are four words each, and a general encoder takes
+    longer for them than everything else on the way to the node.
     """
     lines = signed.statement.lines
-    provider, split_id, rates, scale, thaw_period, terms = tariff.abi_tuple()
-    heads = 11  # words before the lines: seven of the tariff, sealedAt, two offsets and the signer
-    signature_at = heads * _WORD + _WORD + len(lines) * 4 * _WORD
-    words = [
-        _pad_address(Address.parse(provider)),
-        split_id,
-        *map(pack_word, (*rates, scale, thaw_period)),
-        terms,
-        pack_word(signed.statement.sealed_at),
-        pack_word(heads * _WORD),
-        _pad_address(signed.signer),
-        pack_word(signature_at),
-        pack_word(len(lines)),
-    ]
-    packed_lines = b"".join(map(_pack_line, lines))
-    return _ABI.functions["settle"].selector + b"".join(words) + packed_lines + _pack_bytes(signed.signature)
+    static = {
+        "signer": _pad_address(signed.signer),
+        "sealedAt": pack_word(signed.statement.sealed_at),
+        "tariff": _pack_tariff(tariff),
+    }
+    dynamic = {
+        "lines": pack_word(len(lines)) + b"".join(map(_pack_line, lines)),
+        "signature": _pack_bytes(signed.signature),
+    }
+    return _ABI.functions["settle"].selector + _pack(_SETTLE_ARGUMENTS, static, dynamic)
 
 
 def fund(split: Split, amount: AssetAmount) -> bytes:
@@ -179,6 +174,24 @@ def _deposit(
     tariff: Tariff, split: Split, payer: Address, amount: AssetAmount
 ) -> tuple[object, object, str, int]:
     return tariff.abi_tuple(), split.abi_tuple(), str(payer), amount.base_units
+
+
+def _pack(order: Sequence[str], static: Mapping[str, bytes], dynamic: Mapping[str, bytes]) -> bytes:
+    """Put arguments side by side as the ABI does: static ones in place, of dynamic ones the offset."""
+    heads = sum(len(static.get(name, bytes(_WORD))) for name in order)
+    head, tail = b"", b""
+    for name in order:
+        if name in static:
+            head += static[name]
+        else:
+            head += pack_word(heads + len(tail))
+            tail += dynamic[name]
+    return head + tail
+
+
+def _pack_tariff(tariff: Tariff) -> bytes:
+    numbers = map(pack_word, (*tariff.rates.to_words(), tariff.scale, tariff.thaw_period))
+    return _pad_address(tariff.provider) + tariff.split_id + b"".join(numbers) + tariff.terms
 
 
 def _pack_line(line: Line) -> bytes:
