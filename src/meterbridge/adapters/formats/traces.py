@@ -44,7 +44,6 @@ class Mooncake:
         whole = count("input_length", fields["input_length"])
         blocks = self._blocks(fields["hash_ids"], whole)
         cached = min(self._known_prefix(blocks) * BLOCK_TOKENS, whole)
-        self._remember(blocks)
         buckets = {
             "input": whole - cached,
             "cache_read": cached,
@@ -53,7 +52,7 @@ class Mooncake:
         details: dict[str, object] = {"time": "from the start of the trace"}
         if cached:
             details["cache_read"] = "derived from blocks seen before"
-        return UsageEvent(
+        event = UsageEvent(
             source=self._source,
             id=str(row_number),
             occurred_at=in_range("timestamp", count("timestamp", fields["timestamp"]), fields["timestamp"]),
@@ -61,6 +60,8 @@ class Mooncake:
             buckets={bucket: number for bucket, number in buckets.items() if number},
             details=details,
         )
+        self._remember(blocks)  # only now: a row that is refused has put nothing into the cache
+        return event
 
     def _blocks(self, value: object, whole: int) -> list[int]:
         if not isinstance(value, list):
