@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 import meterbridge
-from meterbridge.entrypoints.cli import claiming, demo, keys, metering, settling, vectors, verifying
+from meterbridge.entrypoints.cli import (
+    claiming,
+    demo,
+    keys,
+    metering,
+    paying,
+    settling,
+    setup,
+    vectors,
+    verifying,
+)
 
 app = typer.Typer(
     name="meterbridge",
@@ -17,12 +27,19 @@ app = typer.Typer(
     help="Settlement bridge between metered AI usage and the parties it pays.\n\nTry it: meterbridge demo",
 )
 app.command()(demo.demo)
+app.command()(setup.init)
+app.command()(setup.signer)
+app.add_typer(setup.accounts, name="account")
+app.command()(paying.deposit)
+app.command()(paying.escrow)
 app.command(name="import")(metering.import_)
 app.command()(metering.seal)
 app.command()(metering.statement)
 app.command()(settling.settle)
 app.command()(claiming.claimable)
 app.command()(claiming.claim)
+app.command()(paying.thaw)
+app.command()(paying.withdraw)
 app.command()(verifying.prove)
 app.command()(verifying.verify)
 app.add_typer(keys.app, name="keys")

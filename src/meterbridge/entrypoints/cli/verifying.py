@@ -61,9 +61,7 @@ def prove(
 
 @command
 def verify(
-    file: Annotated[
-        Path, typer.Argument(help="A worked proof, as `meterbridge prove` and the demo write it.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Worked proofs, as `meterbridge prove` writes them.")],
     rpc: Annotated[
         str | None,
         typer.Option(
@@ -75,9 +73,9 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a worked proof from one call's receipt to the payout it paid for; needs no ledger and no network.
+    """Check worked proofs from one call's receipt to the payout it paid for; needs no ledger and no network.
 
-    Exit code 0 if everything holds, 1 otherwise.
+    Exit code 0 if everything holds, 1 at the first thing that does not.
 
     Example: meterbridge verify demo-out/proofs/*.json
     """
@@ -86,18 +84,18 @@ def verify(
     from meterbridge.services.proof_json import proof_from_json
     from meterbridge.services.proofs import verify_proof
 
-    output = Output(as_json)
-    proof = proof_from_json(read_json(file))
-    verified = verify_proof(proof)
-    facts = _facts(proof, verified)
-    if rpc is not None:
-        facts += _on_chain(rpc, proof, verified)
-    output.table("Everything holds", ["step", "shown"], facts)
+    output, shown = Output(as_json), []
+    for file in files:
+        proof = proof_from_json(read_json(file))
+        verified = verify_proof(proof)
+        facts = _facts(proof, verified) + (_on_chain(rpc, proof, verified) if rpc is not None else [])
+        output.table(f"{file.name}: everything holds", ["step", "shown"], facts)
+        shown.append({"file": str(file), **dict(facts)})
     if rpc is None:
         output.say(
-            f"Not asked: whether {verified.provider} had authorised the signer. Add --rpc URL to ask the chain."
+            "Not asked: whether the provider had authorised the signer. Add --rpc URL to ask the chain."
         )
-    output.result({"verified": True, "on_chain": rpc is not None, "facts": dict(facts)})
+    output.result({"verified": True, "on_chain": rpc is not None, "proofs": shown})
 
 
 def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
@@ -128,7 +126,7 @@ def _on_chain(rpc: str, proof: ReceiptProof, verified: VerifiedReceipt) -> list[
     until = client.signer_until(verified.provider, verified.signer)
     if until == 0 or verified.sealed_at > until:
         raise NotOnChain(
-            f"{verified.provider} does not authorise {verified.signer} at {verified.sealed_at} (until {until})",
+            f"{verified.provider} lets {verified.signer} sign until {until}, not at {verified.sealed_at}",
             until,
         )
     escrow = client.escrow(proof.tariff.id, verified.account.payer)
