@@ -134,7 +134,7 @@ contract ShrinkingToken is ERC20("Shrinking", "SHRINK") {
     }
 }
 
-/// @notice Calls a target in the middle of its transfers, as a token with hooks does, and keeps what came of it.
+/// @notice Calls a target once in the middle of a transfer, as a token with hooks does, and keeps what came of it.
 contract HookToken is ERC20("Hook", "HOOK") {
     address public target;
     bytes public call;
@@ -152,7 +152,7 @@ contract HookToken is ERC20("Hook", "HOOK") {
 
     function _update(address from, address to, uint256 amount) internal override {
         super._update(from, to, amount);
-        if (target == address(0) || called) return;
+        if (from == address(0) || target == address(0) || called) return;
         called = true;
         (succeeded, result) = target.call(call);
     }

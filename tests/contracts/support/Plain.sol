@@ -85,11 +85,11 @@ library Plain {
     }
 
     function linesHash(Line[] memory lines) internal pure returns (bytes32) {
-        bytes memory joined;
+        bytes32[] memory hashes = new bytes32[](lines.length);
         for (uint256 i = 0; i < lines.length; ++i) {
-            joined = bytes.concat(joined, lineHash(lines[i]));
+            hashes[i] = lineHash(lines[i]);
         }
-        return keccak256(joined);
+        return keccak256(abi.encodePacked(hashes));
     }
 
     function statementHash(bytes32 tariff, uint64 sealedAt, Line[] memory lines)
