@@ -34,6 +34,8 @@ class SqlAssets:
             else:
                 row = known.id
                 _require_forward(known, submission)
+                if submission.state is SubmissionState.SENT and known.state != submission.state.value:
+                    return  # "sent" said late, or again, tells nothing that is not known
                 connection.execute(
                     update(SUBMISSIONS).where(SUBMISSIONS.c.id == row).values(**_values(submission))
                 )
@@ -69,7 +71,8 @@ def _require_forward(known: SqlRow, submission: SubmissionRecord) -> None:
         raise Conflict(
             f"transaction 0x{submission.tx_hash.hex()} carried another statement", submission.tx_hash
         )
-    if known.state != SubmissionState.SENT.value and known.state != submission.state.value:
+    told = (SubmissionState.SENT.value, known.state)
+    if known.state != SubmissionState.SENT.value and submission.state.value not in told:
         raise Conflict(
             f"transaction 0x{submission.tx_hash.hex()} is {known.state}; it cannot become {submission.state}",
             submission.state,
