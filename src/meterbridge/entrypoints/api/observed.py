@@ -166,7 +166,7 @@ async def _crash(send: Send) -> None:
             "type": "urn:meterbridge:problem:internal",
             "title": "Internal Server Error",
             "status": 500,
-            "detail": "The service failed; nothing that was not acknowledged is promised. The log has the cause.",
+            "detail": "The service failed; what was not acknowledged may be sent again.",
             "request_id": request_id(),
         }
     ).encode()

@@ -44,7 +44,7 @@ class ProblemOut(BaseModel):
     request_id: str
 
 
-class Problem(Exception):  # noqa: N818  # RFC 9457 calls it so
+class Problem(Exception):  # RFC 9457 calls it so
     """A refusal with all that its document says.
 
     Attributes:

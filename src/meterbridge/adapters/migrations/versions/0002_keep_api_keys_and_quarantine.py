@@ -49,7 +49,11 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('held', 'released', 'rejected')", name="ck_quarantine_state"),
         sa.PrimaryKeyConstraint("id", name="pk_quarantine"),
         sa.UniqueConstraint(
-            "tariff_id", "source", "event_id", "content", name="uq_quarantine_tariff_id_source_event_id_content"
+            "tariff_id",
+            "source",
+            "event_id",
+            "content",
+            name="uq_quarantine_tariff_id_source_event_id_content",
         ),
     )
     op.create_index("ix_quarantine_provider_state_id", "quarantine", ["provider", "state", "id"])

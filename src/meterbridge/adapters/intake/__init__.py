@@ -1,0 +1,1 @@
+"""How events come in: group commit, quarantine, API keys, limits."""

@@ -1,0 +1,134 @@
+"""The ledger of a busy service: new receipts go in without being looked up first, past the ORM.
+
+Nearly every request brings only new events. So they are inserted as new; the index's constraint tells when
+one is not, the transaction is rolled back, and the ledger's careful way tells which. Identity rests on the
+same constraint either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Table, event
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from meterbridge.adapters.ledger import DATABASE_NAME, SqlLedger
+from meterbridge.adapters.postgres import PostgresDatabase, copy_rows
+from meterbridge.adapters.sql.database import Database
+from meterbridge.adapters.sql.receipts import INDEX, PENDING, _grow_totals, event_keys
+from meterbridge.domain.keccak import DIGEST_BYTES
+from meterbridge.domain.units import USAGE_BYTES, UsageVector
+from meterbridge.services.ledger_errors import Conflict
+from meterbridge.services.records import ADDED, Intake
+
+_INDEX: Final = ("log", "receipt_id", "tariff", "event_key", "content")
+_PENDING: Final = (
+    *("log", "receipt_id", "occurred_at", "usage"),
+    *("details_hash", "source", "event_id", "details"),
+)
+_RETRIED: Final = frozenset({"40001", "40P01"})  # PostgreSQL: serialisation failure, deadlock
+_CACHE_KIB: Final = 131_072
+_CHECKPOINT_PAGES: Final = 16_384
+"""A checkpoint every 64 MiB: each costs two syncs and a pass over the pages that changed."""
+
+
+class BulkLedger(SqlLedger):
+    """A ledger that many requests write to."""
+
+    def add_receipts(
+        self, intake: Intake, headroom: UsageVector, *, whole: bool = False
+    ) -> npt.NDArray[np.int8]:
+        """See `ports.UsageLedger`.
+
+        Raises:
+            Conflict: when another process stores some of the same receipts at this moment; try again.
+        """
+        keys = event_keys(intake.table.sources, intake.table.event_ids)
+        if not whole and len(set(keys)) == len(keys) and self._add_as_new(intake, headroom, keys):
+            return np.full(len(keys), ADDED, dtype=np.int8)
+        try:
+            return super().add_receipts(intake, headroom, whole=whole)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) in _RETRIED:
+                raise Conflict("another process holds what this needs; try again") from error
+            raise
+
+    def _add_as_new(self, intake: Intake, headroom: UsageVector, keys: Sequence[bytes]) -> bool:
+        tariff = self._tariff_row(intake.tariff_id)
+        logs = np.array([self._log_row(log) for log in intake.logs], dtype=np.int64)[intake.log_of]
+        everything = np.arange(len(keys), dtype=np.int64)
+        try:
+            with self._database.write() as connection:
+                _grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
+                rows = logs.tolist()
+                _insert(connection, INDEX, _INDEX, _index_rows(rows, tariff, keys, intake))
+                _insert(connection, PENDING, _PENDING, _pending_rows(rows, intake))
+        except IntegrityError:
+            return False
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) in _RETRIED:
+                return False
+            raise
+        return True
+
+
+def open_bulk_sqlite(folder: Path) -> tuple[BulkLedger, Database]:
+    """Open a folder's SQLite ledger for a service, with a cache that suits a large index."""
+    database = Database.open_sqlite(folder / DATABASE_NAME)
+    event.listen(database.engine, "connect", _tune_sqlite)
+    database.engine.dispose()  # connections that are open already were not tuned
+    return BulkLedger(database), database
+
+
+def open_bulk_postgresql(url: str) -> tuple[BulkLedger, Database]:
+    """Open a ledger on PostgreSQL, for several processes."""
+    database = PostgresDatabase.open(url)
+    return BulkLedger(database), database
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+
+
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Iterator[tuple[Any, ...]]
+) -> None:
+    if connection.dialect.name == "postgresql":
+        copy_rows(connection, table, columns, rows)
+        return
+    marks = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", list(rows)
+    )
+
+
+def _index_rows(
+    logs: Sequence[int], tariff: int, keys: Sequence[bytes], intake: Intake
+) -> Iterator[tuple[Any, ...]]:
+    ids = _cells(intake.table.receipts.ids.tobytes(), DIGEST_BYTES)
+    return zip(logs, ids, [tariff] * len(logs), keys, intake.contents, strict=True)
+
+
+def _pending_rows(logs: Sequence[int], intake: Intake) -> Iterator[tuple[Any, ...]]:
+    table = intake.table
+    receipts = table.receipts
+    return zip(
+        logs,
+        _cells(receipts.ids.tobytes(), DIGEST_BYTES),
+        receipts.occurred_at.tolist(),
+        _cells(receipts.usage.astype(">i8").tobytes(), USAGE_BYTES),
+        _cells(receipts.details.tobytes(), DIGEST_BYTES),
+        table.sources,
+        table.event_ids,
+        table.details,
+        strict=True,
+    )
+
+
+def _cells(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
