@@ -131,12 +131,15 @@ def net(request: pytest.FixtureRequest) -> Devnet:
 
 @pytest.fixture(scope="session")
 def make_world() -> Callable[[Devnet], World]:
-    """Deploy fresh contracts among fresh people; the meter is authorised, nothing is deposited yet."""
+    """Deploy fresh contracts; the meter is authorised, nothing is deposited yet. The people stay the same."""
+    people: dict[Devnet, list[LocalSigner]] = {}
 
     def make(net: Devnet) -> World:
-        deployment = net.deploy()
-        provider, meter, *others = net.fresh_accounts(9)
-        made = World(net, deployment, provider, meter, others[:3], others[3:])
+        if net not in people:
+            people[net] = [LocalSigner.generate() for _ in range(9)]
+            net.fund([signer.address for signer in people[net]], gas=500_000_000)
+        provider, meter, *others = people[net]
+        made = World(net, net.deploy(), provider, meter, others[:3], others[3:])
         made.authorise()
         return made
 

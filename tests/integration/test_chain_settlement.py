@@ -116,7 +116,6 @@ def test_anyone_may_submit(world: Any) -> None:
 def test_a_thousand_lines_fit_one_transaction(make_world: Callable[[Devnet], Any], anvil_url: str) -> None:
     world = make_world(rpc_chain(anvil_url))
     giver = world.payers[0]
-    world.net.fund([giver.address], gas=200_000_000)
     gifts = [Address((2**100 + i).to_bytes(20, "big")) for i in range(999)]
     world.deposit(giver, 1000)
     world.deposit(giver, 10, payer_of=gifts[0])

@@ -63,7 +63,10 @@ class Devnet:
 
     def gateway(self, signer: StatementSigner | None = None) -> Gateway:
         """Return a gateway that sends for a key; without one, for the faucet."""
-        sender = self.faucet if signer is None else KeySender(signer)
+        return self.gateway_for(self.faucet if signer is None else KeySender(signer))
+
+    def gateway_for(self, sender: Sender) -> Gateway:
+        """Return a gateway that sends for any sender."""
         if not self._embedded:
             return Gateway(self.w3, sender)
         from meterbridge.adapters.embedded import GAS_LIMIT
