@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from meterbridge.services.records import (
 )
 
 FORMAT: Final = "meterbridge/segment/1"
+_WRITERS: Final = 8
 _META_KEY: Final = b"meterbridge"
 _NAME: Final = re.compile(r"(\d{8,})-[0-9a-f]{8}\.parquet")
 _USAGE: Final = [f"usage_{lane}" for lane in range(LANES)]
@@ -83,13 +85,16 @@ class FolderSegments:
         batch = meta.batch
         return f"{_log_folder(batch.log)}/{batch.seq:08d}-{batch.root.hash.hex()[:8]}.parquet"
 
-    def put(self, meta: SegmentMeta, table: ReceiptTable) -> str:
+    def put(self, segments: Sequence[Segment]) -> list[str]:
         """See `ports.Segments`."""
-        name = self.name_of(meta)
-        sink = pa.BufferOutputStream()
-        pq.write_table(_to_arrow(meta, table), sink, compression="zstd")
-        _write_durably(self._folder / name, sink.getvalue())
-        return name
+        names = [self.name_of(segment.meta) for segment in segments]
+        files = [self._folder / name for name in names]
+        folders = dict.fromkeys(path.parent for path in files)
+        changed = dict.fromkeys([*folders, *(made.parent for folder in folders for made in _make(folder))])
+        with ThreadPoolExecutor(_WRITERS) as writers:  # syncs of many files cost a disk little more than one
+            list(writers.map(_write_segment, files, segments))
+            list(writers.map(_sync_folder, changed))
+        return names
 
     def get(self, name: str) -> Segment:
         """See `ports.Segments`."""
@@ -129,24 +134,36 @@ def _log_folder(log: LogKey) -> str:
     return f"{log.account.tariff_id.hex()[:8]}/{log.account.payer}/{log.kind.value}"
 
 
+def _write_segment(path: Path, segment: Segment) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(_to_arrow(segment.meta, segment.table), sink, compression="zstd")
+    _write_whole(path, sink.getvalue())
+
+
 def _write_durably(path: Path, data: Any) -> None:
+    made = _make(path.parent)
+    _write_whole(path, data)
+    for folder in (path.parent, *(new.parent for new in made)):
+        _sync_folder(folder)
+
+
+def _write_whole(path: Path, data: Any) -> None:
     """Write a file that is either not there or complete, whatever happens meanwhile."""
-    _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
 
 
-def _make_folders(folder: Path) -> None:
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return the new ones, whose parents are to be synced."""
     if folder.is_dir():
-        return
-    _make_folders(folder.parent)
+        return []
+    made = _make(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    return [*made, folder]
 
 
 def _sync_folder(folder: Path) -> None:

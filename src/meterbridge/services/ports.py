@@ -38,6 +38,7 @@ from meterbridge.services.records import (
     Place,
     ReceiptTable,
     Restart,
+    SealedBatch,
     SignedHead,
     StatementRecord,
     SubmissionRecord,
@@ -121,16 +122,11 @@ class UsageLedger(Protocol):
     def batches(self, log: LogKey) -> Iterator[BatchRecord]:
         """Yield the elements of a log."""
 
-    def commit_batch(self, batch: BatchRecord, nodes: Sequence[TreeNode], sealed: Pending) -> None:
-        """Append a batch in one transaction: its element, its index rows, the pending rows gone.
-
-        Args:
-            batch: its seq must be the log's size.
-            nodes: the subtrees that it completes.
-            sealed: the receipts that it holds, in the order of its rows.
+    def commit_batches(self, sealed: Sequence[SealedBatch]) -> None:
+        """Append batches in one transaction: their elements and index rows, their pending rows gone.
 
         Raises:
-            Conflict: when the log grew, or a receipt is not pending any more; nothing is stored.
+            Conflict: when a log grew, or a receipt changed or is not pending any more; nothing is stored.
         """
 
     def restore_batch(
@@ -142,8 +138,10 @@ class UsageLedger(Protocol):
             Conflict: when another batch has one of its receipts; nothing is stored.
         """
 
-    def restart(self, account: AccountKey, state: Restart, elements: Sequence[BatchRecord]) -> None:
-        """Begin the empty logs of an account with opaque elements."""
+    def restart(
+        self, account: AccountKey, state: Restart, elements: Sequence[tuple[BatchRecord, TreeNode]]
+    ) -> None:
+        """Begin the empty logs of an account with opaque elements; raise `Conflict` when one is not empty."""
 
     def sole_writer(self, timeout: float = 30.0) -> AbstractContextManager[None]:
         """Hold the ledger's one right to seal, correct and sign; freed when the process dies.
@@ -177,7 +175,7 @@ class AssetLedger(Protocol):
     """What the asset side keeps: submissions and what they drew."""
 
     def record_submission(self, submission: SubmissionRecord) -> None:
-        """Insert or update by transaction hash; what is settled or failed never becomes sent again."""
+        """Insert or update by transaction hash; what is settled or failed stays so when it is "sent" again."""
 
     def submissions(self, tariff_id: bytes) -> list[SubmissionRecord]:
         """Return all submissions for a tariff, in the order in which they were first recorded."""
@@ -218,8 +216,8 @@ class Segments(Protocol):
     def name_of(self, meta: SegmentMeta) -> str:
         """Return the name under which `put` would store a batch."""
 
-    def put(self, meta: SegmentMeta, table: ReceiptTable) -> str:
-        """Store a batch durably and return its name; when this returns, it survives a power cut."""
+    def put(self, segments: Sequence[Segment]) -> list[str]:
+        """Store batches and return their names; when this returns, they survive a power cut."""
 
     def get(self, name: str) -> Segment:
         """Read a batch; raise `BadSegment` when its rows do not give the root it names."""

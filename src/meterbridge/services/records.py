@@ -261,6 +261,21 @@ class TreeNode:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """A batch on its way into its log.
+
+    Attributes:
+        batch: its seq must be the log's size; its segment is durable.
+        nodes: the subtrees that it completes.
+        pending: the receipts that it holds, in the order of its rows.
+    """
+
+    batch: BatchRecord
+    nodes: Sequence[TreeNode]
+    pending: Pending
+
+
+@dataclass(frozen=True, slots=True)
 class SignedHead:
     """What an account's last statement said of it; `head` is None after a restart of lost logs."""
 

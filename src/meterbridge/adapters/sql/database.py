@@ -9,7 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Row, Select, Table, create_engine, event, insert
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Insert,
+    Row,
+    Select,
+    Table,
+    UpdateBase,
+    create_engine,
+    event,
+    insert,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from meterbridge.adapters.migrations import migrate
@@ -115,6 +126,26 @@ def _begin_sqlite(connection: Connection) -> None:
     # A writer takes its lock at once: two that begin by reading could each wait for the other.
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def execute_many(
+    connection: Connection, statement: UpdateBase, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> int:
+    """Run a statement once for each row of plain values; return how many rows of the table it touched.
+
+    Goes to the driver past SQLAlchemy's work on each value, which takes longer than the database's: values
+    must be what the driver takes (bytes, whole numbers, texts), in the order of `names`.
+    """
+    if not rows:
+        return 0
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(names))
+    if not compiled.positional:
+        return connection.exec_driver_sql(
+            str(compiled), [dict(zip(names, row, strict=True)) for row in rows]
+        ).rowcount
+    if list(compiled.positiontup or ()) != list(names):
+        raise ValueError(f"the statement takes {compiled.positiontup}, not {list(names)}")
+    return connection.exec_driver_sql(str(compiled), rows).rowcount
 
 
 def insert_row(connection: Connection, table: Table, **values: Any) -> int:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import repeat
 from typing import Final
 
 from sqlalchemy import Connection, LargeBinary, bindparam, delete, insert, select, tuple_, update
 
-from meterbridge.adapters.sql.database import SqlRow, in_slices
-from meterbridge.adapters.sql.receipts import INDEX, PENDING, SqlReceipts, event_keys
+from meterbridge.adapters.sql.database import SqlRow, execute_many, in_slices
+from meterbridge.adapters.sql.receipts import INDEX, INDEX_NAMES, PENDING, SqlReceipts, cells, event_keys
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import BatchRow, RestartRow, TreeNodeRow
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.sum_tree import SumNode
-from meterbridge.domain.units import UsageVector
+from meterbridge.domain.units import USAGE_BYTES, UsageVector
 from meterbridge.services.ledger_errors import Conflict, UnknownReceipt
 from meterbridge.services.records import (
     AccountKey,
@@ -26,6 +27,7 @@ from meterbridge.services.records import (
     Pending,
     ReceiptTable,
     Restart,
+    SealedBatch,
     TreeNode,
 )
 
@@ -46,7 +48,7 @@ class SqlLogs(SqlReceipts):
 
     def log_sizes(self, tariff_id: bytes) -> Mapping[LogKey, int]:
         """See `ports.UsageLedger`."""
-        domain = self.tariff(tariff_id).domain
+        domain = self._domain(tariff_id)
         query = (
             select(ACCOUNTS.c.payer, LOGS.c.kind, LOGS.c.size)
             .join(LOGS, LOGS.c.account == ACCOUNTS.c.id)
@@ -61,6 +63,8 @@ class SqlLogs(SqlReceipts):
 
     def tree_nodes(self, log: LogKey, places: Sequence[tuple[int, int]]) -> list[SumNode]:
         """See `ports.UsageLedger`."""
+        if not places:
+            return []
         row, c = self._log_row(log), NODES.c
         found: dict[tuple[int, int], SumNode] = {}
         with self._database.read() as connection:
@@ -86,109 +90,119 @@ class SqlLogs(SqlReceipts):
             for row in connection.execute(query):
                 yield _batch_of(log, row)
 
-    def commit_batch(self, batch: BatchRecord, nodes: Sequence[TreeNode], sealed: Pending) -> None:
+    def commit_batches(self, sealed: Sequence[SealedBatch]) -> None:
         """See `ports.UsageLedger`."""
-        log = self._log_row(batch.log)
+        grown = [(self._log_row(one.batch.log), one) for one in sealed]
         with self._database.write() as connection:
-            _append(connection, log, batch, nodes)
-            _mark_sealed(connection, log, batch, sealed.table)
-            _drop_pending(connection, log, sealed)
+            _append(connection, [(log, one.batch, one.nodes) for log, one in grown])
+            _set_places(connection, [(log, one.batch, _ids(one.pending.table)) for log, one in grown])
+            _drop_pending(connection, [(log, one.pending) for log, one in grown])
 
     def restore_batch(
         self, batch: BatchRecord, nodes: Sequence[TreeNode], table: ReceiptTable, contents: Sequence[bytes]
     ) -> None:
         """See `ports.UsageLedger`."""
         log, tariff = self._log_row(batch.log), self._tariff_row(batch.log.account.tariff_id)
-        ids = table.receipts.ids.tobytes()
+        ids = _ids(table)
         keys = event_keys(table.sources, table.event_ids)
-        rows = [
-            {"receipt_id": ids[i * 32 : i * 32 + 32], "event_key": keys[i], "content": contents[i]}
-            | {"log": log, "tariff": tariff, "seq": batch.seq, "batch_row": i}
-            for i in range(len(table))
-        ]
+        rows = list(zip(repeat(log), ids, repeat(tariff), keys, contents, strict=False))
         with self._database.write() as connection:
-            _append(connection, log, batch, nodes)
-            added = connection.execute(self._database.insert_or_skip(INDEX), rows).rowcount
-            if added != len(rows):
-                raise Conflict(
-                    f"segment {batch.segment} holds {len(rows) - added} receipts that the ledger has; "
-                    "rebuild into an empty ledger",
-                    batch.segment,
-                )
+            _append(connection, [(log, batch, nodes)])
+            _forget_pending(connection, log, ids)
+            execute_many(connection, self._database.insert_or_skip(INDEX), INDEX_NAMES, rows)
+            _set_places(connection, [(log, batch, ids)])
             _add_total(connection, log, batch.root.sum)
 
-    def restart(self, account: AccountKey, state: Restart, elements: Sequence[BatchRecord]) -> None:
+    def restart(
+        self, account: AccountKey, state: Restart, elements: Sequence[tuple[BatchRecord, TreeNode]]
+    ) -> None:
         """See `ports.UsageLedger`."""
         logs = {kind: self._log_row(LogKey(account, kind)) for kind in LogKind}
         with self._database.write() as connection:
-            row = connection.execute(select(LOGS.c.account).filter_by(id=logs[LogKind.CHARGES])).scalar_one()
-            for element in elements:
+            found = connection.execute(select(LOGS).where(LOGS.c.id.in_(logs.values()))).all()
+            if any(row.size for row in found):
+                raise Conflict(f"the logs of {account.payer} are not empty; they cannot begin again", account)
+            for element, node in elements:
                 log = logs[element.log.kind]
-                _append(connection, log, element, [TreeNode(0, 0, element.root)])
+                _append(connection, [(log, element, [node])])
                 _add_total(connection, log, element.root.sum)
             values = {"head": state.head, "usage": state.usage, "sealed_at": state.sealed_at}
-            connection.execute(insert(RESTARTS).values(account=row, **values))
+            connection.execute(insert(RESTARTS).values(account=found[0].account, **values))
 
     def sole_writer(self, timeout: float = 30.0) -> AbstractContextManager[None]:
         """See `ports.UsageLedger`."""
         return self._database.sole_writer(timeout)
 
 
-def _append(connection: Connection, log: int, batch: BatchRecord, nodes: Sequence[TreeNode]) -> None:
-    grown = update(LOGS).where(LOGS.c.id == log, LOGS.c.size == batch.seq).values(size=batch.seq + 1)
-    if connection.execute(grown).rowcount != 1:
-        raise Conflict(
-            f"the {batch.log.kind} log of {batch.log.account.payer} has grown meanwhile", batch.seq
-        )
-    connection.execute(
-        insert(BATCHES).values(
-            log=log,
-            seq=batch.seq,
-            size=batch.size,
-            root=batch.root.hash,
-            sum=batch.root.sum,
-            segment=batch.segment,
-        )
+def _append(connection: Connection, grown: Sequence[tuple[int, BatchRecord, Sequence[TreeNode]]]) -> None:
+    statement = (
+        update(LOGS)
+        .where(LOGS.c.id == bindparam("log_"), LOGS.c.size == bindparam("seq_"))
+        .values(size=bindparam("size_"))
     )
-    connection.execute(
-        insert(NODES),
-        [
-            {"log": log, "level": n.level, "position": n.position, "hash": n.node.hash, "sum": n.node.sum}
-            for n in nodes
-        ],
-    )
+    sizes = [(batch.seq + 1, log, batch.seq) for log, batch, _ in grown]
+    if execute_many(connection, statement, ("size_", "log_", "seq_"), sizes) != len(grown):
+        raise Conflict("a log has grown meanwhile; seal again", [batch.log for _, batch, _ in grown])
+    batches = [
+        (log, batch.seq, batch.size, batch.root.hash, batch.root.sum.to_bytes(), batch.segment)
+        for log, batch, _ in grown
+    ]
+    execute_many(connection, insert(BATCHES), ("log", "seq", "size", "root", "sum", "segment"), batches)
+    subtrees = [
+        (log, made.level, made.position, made.node.hash, made.node.sum.to_bytes())
+        for log, _, nodes in grown
+        for made in nodes
+    ]
+    execute_many(connection, insert(NODES), ("log", "level", "position", "hash", "sum"), subtrees)
 
 
-def _mark_sealed(connection: Connection, log: int, batch: BatchRecord, table: ReceiptTable) -> None:
-    ids = table.receipts.ids.tobytes()
-    found = connection.execute(
+def _ids(table: ReceiptTable) -> list[bytes]:
+    return cells(table.receipts.ids.tobytes(), DIGEST_BYTES)
+
+
+def _set_places(connection: Connection, grown: Sequence[tuple[int, BatchRecord, Sequence[bytes]]]) -> None:
+    """Say of each receipt where it is sealed; none may be sealed elsewhere."""
+    c = INDEX.c
+    statement = (
         update(INDEX)
-        .where(INDEX.c.log == log, INDEX.c.receipt_id == bindparam("id_"), INDEX.c.seq.is_(None))
-        .values(seq=batch.seq, batch_row=bindparam("row_")),
-        [{"id_": ids[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES], "row_": i} for i in range(len(table))],
-    ).rowcount
-    if found != len(table):
-        raise Conflict(f"{len(table) - found} receipts of this batch are sealed already", batch.seq)
+        .where(c.log == bindparam("log_"), c.receipt_id == bindparam("id_"), c.seq.is_(None))
+        .values(seq=bindparam("seq_"), batch_row=bindparam("row_"))
+    )
+    rows = [
+        (batch.seq, row, log, receipt_id) for log, batch, ids in grown for row, receipt_id in enumerate(ids)
+    ]
+    found = execute_many(connection, statement, ("seq_", "row_", "log_", "id_"), rows)
+    if found != len(rows):
+        raise Conflict(f"{len(rows) - found} of these receipts are sealed already", len(rows) - found)
 
 
-def _drop_pending(connection: Connection, log: int, sealed: Pending) -> None:
+def _drop_pending(connection: Connection, grown: Sequence[tuple[int, Pending]]) -> None:
     """Remove the pending rows, provided that they still say what was sealed."""
-    usage = sealed.table.receipts.usage.astype(">i8").tobytes()
-    hashes = sealed.table.receipts.details.tobytes()
-    found = connection.execute(
-        delete(PENDING).where(
-            PENDING.c.arrival == bindparam("arrival_"),
-            PENDING.c.log == log,
-            PENDING.c.usage == bindparam("usage_", type_=LargeBinary),
-            PENDING.c.details_hash == bindparam("hash_"),
-        ),
-        [
-            {"arrival_": a, "usage_": usage[i * 64 : i * 64 + 64], "hash_": hashes[i * 32 : i * 32 + 32]}
-            for i, a in enumerate(sealed.arrivals.tolist())
-        ],
-    ).rowcount
-    if found != len(sealed.arrivals):
-        raise Conflict(f"{len(sealed.arrivals) - found} receipts changed while they were sealed", found)
+    c = PENDING.c
+    statement = delete(PENDING).where(
+        c.arrival == bindparam("arrival_"),
+        c.log == bindparam("log_"),
+        c.usage == bindparam("usage_", type_=LargeBinary),
+        c.details_hash == bindparam("hash_"),
+    )
+    rows: list[tuple[object, ...]] = []
+    for log, pending in grown:
+        usage = cells(pending.table.receipts.usage.astype(">i8").tobytes(), USAGE_BYTES)
+        hashes = cells(pending.table.receipts.details.tobytes(), DIGEST_BYTES)
+        rows += zip(pending.arrivals.tolist(), repeat(log), usage, hashes, strict=False)
+    found = execute_many(connection, statement, ("arrival_", "log_", "usage_", "hash_"), rows)
+    if found != len(rows):
+        raise Conflict(f"{len(rows) - found} receipts changed while they were sealed; seal again", found)
+
+
+def _forget_pending(connection: Connection, log: int, ids: Sequence[bytes]) -> None:
+    """Remove receipts from the pending ones, and from their log's total, that a segment holds sealed."""
+    for part in in_slices(ids):
+        wanted = (PENDING.c.log == log, PENDING.c.receipt_id.in_(part))
+        held: list[UsageVector] = list(connection.execute(select(PENDING.c.usage).where(*wanted)).scalars())
+        if held:
+            _add_total(connection, log, UsageVector.zero() - sum(held, UsageVector.zero()))
+            connection.execute(delete(PENDING).where(*wanted))
 
 
 def _add_total(connection: Connection, log: int, usage: UsageVector) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, LargeBinary, func, insert, select, type_coerce, update
+from sqlalchemy import Connection, LargeBinary, bindparam, func, insert, select, type_coerce, update
 
-from meterbridge.adapters.sql.database import SqlRow, in_slices
+from meterbridge.adapters.sql.database import SqlRow, execute_many, in_slices
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS, SqlRegistry
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns
-from meterbridge.domain.units import INT64_MAX, LANES, UsageVector
+from meterbridge.domain.units import INT64_MAX, LANES, USAGE_BYTES, UsageVector
 from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded
 from meterbridge.services.records import (
     ADDED,
@@ -36,6 +37,17 @@ from meterbridge.services.records import (
 INDEX: Final = table_of(ReceiptIndexRow)
 PENDING: Final = table_of(PendingReceiptRow)
 _RAW_USAGE: Final = type_coerce(PENDING.c.usage, LargeBinary)  # bulk reads make columns, not vectors
+INDEX_NAMES: Final = ("log", "receipt_id", "tariff", "event_key", "content")
+_PENDING_NAMES: Final = (
+    "log",
+    "receipt_id",
+    "occurred_at",
+    "usage",
+    "details_hash",
+    "source",
+    "event_id",
+    "details",
+)
 _PENDING_COLUMNS: Final = (
     PENDING.c.arrival,
     PENDING.c.receipt_id,
@@ -66,24 +78,24 @@ class SqlReceipts(SqlRegistry):
             fresh = np.flatnonzero(outcome == ADDED)
             log_of = np.array(logs, dtype=np.int64)[intake.log_of]
             _grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
-            index = _index_rows(tariff, log_of, keys, intake, fresh.tolist())
-            self._insert_new(connection, index, _pending_rows(log_of, intake.table, fresh.tolist()))
+            index = _index_rows(tariff, log_of, keys, intake)
+            self._insert_new(
+                connection, _rows_at(index, fresh), _rows_at(_pending_rows(log_of, intake.table), fresh)
+            )
         return outcome
 
     def _insert_new(
-        self, connection: Connection, index: list[dict[str, Any]], pending: list[dict[str, Any]]
+        self, connection: Connection, index: list[tuple[Any, ...]], pending: list[tuple[Any, ...]]
     ) -> None:
-        if not index:
-            return
-        added = connection.execute(self._database.insert_or_skip(INDEX), index).rowcount
+        added = execute_many(connection, self._database.insert_or_skip(INDEX), INDEX_NAMES, index)
         if added != len(index):  # never on SQLite, where one writer holds the database
             raise Conflict("another process stored some of these receipts just now; try again", added)
-        connection.execute(insert(PENDING), pending)
+        execute_many(connection, insert(PENDING), _PENDING_NAMES, pending)
 
     def replace_pending(self, log: LogKey, arrival: int, table: ReceiptTable) -> None:
         """See `ports.UsageLedger`."""
         row = self._log_row(log)
-        values = _pending_rows(np.array([row]), table, [0])[0]
+        values = dict(zip(_PENDING_NAMES, next(_pending_rows(np.array([row]), table)), strict=True))
         same = (
             PENDING.c.arrival == arrival,
             PENDING.c.log == row,
@@ -125,12 +137,12 @@ class SqlReceipts(SqlRegistry):
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        account = AccountKey(self.tariff(tariff_id).domain, tariff_id, Address(bytes(row.payer)))
+        account = AccountKey(self._domain(tariff_id), tariff_id, Address(bytes(row.payer)))
         return LogKey(account, LogKind(row.kind)), bytes(row.receipt_id)
 
     def pending_logs(self, tariff_id: bytes) -> list[LogKey]:
         """See `ports.UsageLedger`."""
-        domain = self.tariff(tariff_id).domain
+        domain = self._domain(tariff_id)
         waiting = select(PENDING.c.arrival).where(PENDING.c.log == LOGS.c.id).exists()
         query = (
             select(ACCOUNTS.c.payer, LOGS.c.kind)
@@ -227,13 +239,23 @@ def _grow_totals(
     by_log: dict[int, list[int]] = defaultdict(list)
     for i, log in enumerate(logs.tolist()):
         by_log[log].append(i)
-    for log, rows in sorted(by_log.items()):  # in one order, so that two processes cannot wait for each other
-        query = select(LOGS.c.total).where(LOGS.c.id == log).with_for_update()
-        total: UsageVector = connection.execute(query).scalar_one()
+    grown = []
+    for log, total in _totals(connection, sorted(by_log)):
+        rows = by_log[log]
         exact = [sum(column) for column in zip(total.lanes, *usage[rows].tolist(), strict=True)]
         if any(lane > limit for lane, limit in zip(exact, headroom.lanes, strict=True)):
             raise _first_beyond(total, usage, rows, places, headroom)
-        connection.execute(update(LOGS).where(LOGS.c.id == log).values(total=UsageVector.of(exact)))
+        grown.append((UsageVector.of(exact).to_bytes(), log))
+    statement = update(LOGS).where(LOGS.c.id == bindparam("log_")).values(total=bindparam("total_"))
+    execute_many(connection, statement, ("total_", "log_"), grown)
+
+
+def _totals(connection: Connection, logs: Sequence[int]) -> Iterator[tuple[int, UsageVector]]:
+    """Yield totals to be changed, always in one order, so that two processes cannot wait for each other."""
+    for part in in_slices(logs):
+        query = select(LOGS.c.id, LOGS.c.total).where(LOGS.c.id.in_(part)).order_by(LOGS.c.id)
+        for row in connection.execute(query.with_for_update()).all():
+            yield row.id, row.total
 
 
 def _first_beyond(
@@ -256,40 +278,35 @@ def _first_beyond(
 
 
 def _index_rows(
-    tariff: int, log_of: npt.NDArray[np.int64], keys: Sequence[bytes], intake: Intake, rows: list[int]
-) -> list[dict[str, Any]]:
-    ids, logs = intake.table.receipts.ids.tobytes(), log_of.tolist()
-    return [
-        {
-            "log": logs[i],
-            "receipt_id": ids[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
-            "tariff": tariff,
-            "event_key": keys[i],
-            "content": intake.contents[i],
-        }
-        for i in rows
-    ]
+    tariff: int, log_of: npt.NDArray[np.int64], keys: Sequence[bytes], intake: Intake
+) -> Iterator[tuple[Any, ...]]:
+    ids = cells(intake.table.receipts.ids.tobytes(), DIGEST_BYTES)
+    return zip(log_of.tolist(), ids, repeat(tariff), keys, intake.contents, strict=False)
 
 
-def _pending_rows(
-    log_of: npt.NDArray[np.int64], table: ReceiptTable, rows: list[int]
-) -> list[dict[str, Any]]:
-    receipts, logs = table.receipts, log_of.tolist()
-    ids, hashes = receipts.ids.tobytes(), receipts.details.tobytes()
-    times, usage = receipts.occurred_at.tolist(), receipts.usage.astype(">i8").tobytes()
-    return [
-        {
-            "log": logs[i],
-            "receipt_id": ids[i * 32 : i * 32 + 32],
-            "occurred_at": times[i],
-            "usage": usage[i * 64 : i * 64 + 64],
-            "details_hash": hashes[i * 32 : i * 32 + 32],
-            "source": table.sources[i],
-            "event_id": table.event_ids[i],
-            "details": table.details[i],
-        }
-        for i in rows
-    ]
+def _pending_rows(log_of: npt.NDArray[np.int64], table: ReceiptTable) -> Iterator[tuple[Any, ...]]:
+    receipts = table.receipts
+    return zip(
+        log_of.tolist(),
+        cells(receipts.ids.tobytes(), DIGEST_BYTES),
+        receipts.occurred_at.tolist(),
+        cells(receipts.usage.astype(">i8").tobytes(), USAGE_BYTES),
+        cells(receipts.details.tobytes(), DIGEST_BYTES),
+        table.sources,
+        table.event_ids,
+        table.details,
+        strict=True,
+    )
+
+
+def _rows_at(rows: Iterable[tuple[Any, ...]], places: npt.NDArray[np.int64]) -> list[tuple[Any, ...]]:
+    found = list(rows)
+    return found if len(places) == len(found) else [found[i] for i in places.tolist()]
+
+
+def cells(data: bytes, size: int) -> list[bytes]:
+    """Cut bytes into cells of one size, one for each row of a column."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _pending_of(rows: Sequence[SqlRow]) -> Pending:

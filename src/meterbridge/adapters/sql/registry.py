@@ -33,7 +33,9 @@ class SqlRegistry:
     def __init__(self, database: Database) -> None:
         """Work on an open database."""
         self._database = database
-        self._tariff_rows: dict[bytes, int] = {}  # neither a tariff's row nor a log's ever changes
+        # Neither a tariff's contract and row nor a log's row ever changes.
+        self._domains: dict[bytes, Domain] = {}
+        self._tariff_rows: dict[bytes, int] = {}
         self._log_rows: dict[LogKey, int] = {}
 
     def add_tariff(self, record: TariffRecord) -> None:
@@ -90,8 +92,7 @@ class SqlRegistry:
 
     def accounts(self, tariff_id: bytes) -> list[AccountRecord]:
         """See `ports.Registry`."""
-        domain = self.tariff(tariff_id).domain
-        tariff = self._tariff_row(tariff_id)
+        domain, tariff = self._domain(tariff_id), self._tariff_row(tariff_id)
         query = select(ACCOUNTS).where(ACCOUNTS.c.tariff == tariff).order_by(ACCOUNTS.c.id)
         with self._database.read() as connection:
             return [
@@ -110,8 +111,13 @@ class SqlRegistry:
             self._tariff_rows[tariff_id] = row.id
         return self._tariff_rows[tariff_id]
 
+    def _domain(self, tariff_id: bytes) -> Domain:
+        if tariff_id not in self._domains:
+            self._domains[tariff_id] = self.tariff(tariff_id).domain
+        return self._domains[tariff_id]
+
     def _require_tariff(self, key: AccountKey) -> int:
-        found = self.tariff(key.tariff_id).domain
+        found = self._domain(key.tariff_id)
         if found != key.domain:
             raise UnknownAccount(
                 f"tariff 0x{key.tariff_id.hex()} is settled by {found.verifying_contract} on chain "
@@ -121,16 +127,17 @@ class SqlRegistry:
         return self._tariff_row(key.tariff_id)
 
     def _log_row(self, log: LogKey) -> int:
-        if log not in self._log_rows:
-            tariff = self._require_tariff(log.account)
+        if log not in self._log_rows:  # then others of its tariff will soon be asked for, too
+            tariff, domain = self._require_tariff(log.account), log.account.domain
             query = (
-                select(LOGS.c.id, LOGS.c.kind)
+                select(LOGS.c.id, LOGS.c.kind, ACCOUNTS.c.payer)
                 .join(ACCOUNTS, LOGS.c.account == ACCOUNTS.c.id)
-                .where(ACCOUNTS.c.tariff == tariff, ACCOUNTS.c.payer == log.account.payer.raw)
+                .where(ACCOUNTS.c.tariff == tariff)
             )
             with self._database.read() as connection:
                 for row in connection.execute(query):
-                    self._log_rows[LogKey(log.account, LogKind(row.kind))] = row.id
+                    account = AccountKey(domain, log.account.tariff_id, Address(bytes(row.payer)))
+                    self._log_rows[LogKey(account, LogKind(row.kind))] = row.id
         if log not in self._log_rows:
             raise _unknown_account(log.account)
         return self._log_rows[log]

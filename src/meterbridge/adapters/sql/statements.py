@@ -28,7 +28,7 @@ class SqlStatements(SqlLogs):
 
     def last_signed(self, tariff_id: bytes) -> Mapping[AccountKey, SignedHead]:
         """See `ports.StatementLedger`."""
-        domain, tariff = self.tariff(tariff_id).domain, self._tariff_row(tariff_id)
+        domain, tariff = self._domain(tariff_id), self._tariff_row(tariff_id)
         restarts = (
             select(ACCOUNTS.c.payer, RESTARTS.c.sealed_at)
             .join(RESTARTS, RESTARTS.c.account == ACCOUNTS.c.id)
@@ -69,7 +69,7 @@ class SqlStatements(SqlLogs):
         """See `ports.StatementLedger`."""
         wanted = STATEMENTS.c.tariff == self._tariff_row(tariff_id)
         query = _statement_lines().where(wanted)
-        domain = self.tariff(tariff_id).domain
+        domain = self._domain(tariff_id)
         with self._database.read() as connection:
             for _, rows in groupby(connection.execute(query), key=lambda row: row.id):
                 yield _record_of(domain, tariff_id, list(rows))
