@@ -47,12 +47,15 @@ from meterbridge.services.chain_ports import StakeKey
 PAYERS, PARTIES = 2, 3
 PARTY_ACCOUNTS = tuple(Address(bytes([0xE0 + i]) * 20) for i in range(PARTIES))
 NUMBERS = itertools.count(1)
-TIMES = st.integers(1, 6)
-LANES = st.sampled_from([INT64_MIN, -1, 0, 1, 3, 10**6, 2**40, INT64_MAX])
+TIMES = st.integers(1, 3)
+LANES = st.sampled_from([INT64_MIN, -1, 1, 3, 900, 10**6, 2**40, INT64_MAX])
 AMOUNTS = st.sampled_from([0, 1, 2, 999, 10**6, 2**64, UINT112_MAX - 1, UINT112_MAX]) | st.integers(0, 10**9)
 POTS = AMOUNTS | st.sampled_from([UINT128_MAX, UINT128_MAX - 5])
 WHO, PARTY = st.integers(0, PAYERS - 1), st.integers(0, PARTIES - 1)
-USAGES = st.lists(LANES, min_size=8, max_size=8).map(UsageVector.of)
+# Few meters at once: were all of them at their extremes, the total would be negative half of the time.
+USAGES = st.dictionaries(st.integers(0, 7), LANES, min_size=1, max_size=2).map(
+    lambda used: UsageVector.of(used.get(lane, 0) for lane in range(8))
+)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("deposit"), WHO, AMOUNTS),
@@ -64,9 +67,11 @@ STEPS = st.lists(
         st.tuples(st.just("first"), PARTY, st.none()),
         st.tuples(st.just("claim"), PARTY, st.none()),
     ),
-    min_size=1,
-    max_size=10,
+    min_size=4,
+    max_size=12,
 )
+# What is needed for the rest to matter: money in both accounts.
+OPENING = st.tuples(*(st.tuples(st.just("deposit"), st.just(who), AMOUNTS) for who in range(PAYERS)))
 
 
 @dataclass
@@ -243,15 +248,21 @@ class Real:
             assert splitter.entitled(self.split, model.shares[party]).base_units == model.entitled(party)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
+    opening=OPENING,
     steps=STEPS,
-    rates=st.lists(st.sampled_from([0, 1, 3, 10**6, 2**64 - 1]), min_size=8, max_size=8).map(Rates.of),
-    scale=st.sampled_from([0, 1, 6, 18, 36]),
+    rates=st.lists(st.sampled_from([1, 3, 10**6, 2**64 - 1]), min_size=8, max_size=8).map(Rates.of),
+    scale=st.sampled_from([0, 0, 1, 6, 36]),
     shares=st.tuples(*(st.sampled_from([1, 3, 10**6, 2**100, UINT128_MAX // 4]) for _ in range(PARTIES))),
 )
 def test_any_sequence_leads_both_to_the_same_state(
-    chain: Chain, steps: list[tuple[str, object, object]], rates: Rates, scale: int, shares: tuple[int, ...]
+    chain: Chain,
+    opening: tuple[tuple[str, object, object], ...],
+    steps: list[tuple[str, object, object]],
+    rates: Rates,
+    scale: int,
+    shares: tuple[int, ...],
 ) -> None:
     table = chain.table(shares)
     split = table.split(chain.token.address)
@@ -259,7 +270,7 @@ def test_any_sequence_leads_both_to_the_same_state(
     tariff = Tariff(provider, split.id, rates, scale, 0, split.id)
     all_shares = tuple(party.share for party in table.parties)
     model, real = Model(tariff, all_shares), Real(chain, tariff, table, split)
-    for step in steps:
+    for step in [*opening, *steps]:
         name, first, second = step
         expected = getattr(model, name)(first, second)
         assert real.do(step) is expected, step
