@@ -1,9 +1,9 @@
 """Logs that were lost and begin again (protocol, section 4, last paragraph).
 
-What was settled is on the chain: a head and the cumulative usage. It becomes the opaque first element of the new
-logs, split by sign so that no node carries negative usage: what was charged net in the charge log, what was
-taken back beyond any charge in the credit log. Its element hashes like a batch of no receipts, which no batch
-can be, so nothing can ever be proven to be inside.
+What was settled is on the chain: a head and the cumulative usage. It becomes the opaque first element of the
+new logs, split by sign so that no node carries negative usage: what was charged net stands in the charge log,
+what was taken back beyond any charge in the credit log. The element hashes like a batch of no receipts, which
+no batch can be, so nothing can ever be proven to be inside.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class RebuildReport:
 def rebuild(ledger: Ledger, segments: Segments, statements: Iterable[SignedStatement] = ()) -> RebuildReport:
     """Put back into a ledger what segments and statements hold and it has lost.
 
-    The ledger may be empty, or older than its segments. Pending receipts were in no segment: import their files
-    again, what is sealed is recognised.
+    The ledger may be empty, or older than its segments. Pending receipts were in no segment: import their
+    files again, what is sealed is recognised.
 
     Args:
         ledger: what is to be mended; what it has and the segments lack is left alone.
@@ -96,20 +96,20 @@ def _heard_contents(table: ReceiptTable) -> list[bytes]:
 
 def _restore_statements(ledger: Ledger, statements: Iterable[SignedStatement]) -> int:
     known = {
-        record.signed.digest(): record.signed.statement.sealed_at
+        record.signed.digest(): (tariff.id, record.signed.statement.sealed_at)
         for tariff in ledger.tariffs()
         for record in ledger.statements(tariff.id)
     }
     parts = Counter(known.values())
     before = len(known)
     for signed in sorted(statements, key=lambda one: one.statement.sealed_at):
-        sealed_at, digest = signed.statement.sealed_at, signed.digest()
+        place, digest = (signed.statement.tariff_id, signed.statement.sealed_at), signed.digest()
         if digest not in known:
             require_signed_by(signed.signer, digest, signed.signature)
             heads = tuple(_head_behind(ledger, signed, line) for line in signed.statement.lines)
-            ledger.store_statements([StatementRecord(signed, parts[sealed_at], heads)])
-            known[digest] = sealed_at
-            parts[sealed_at] += 1
+            ledger.store_statements([StatementRecord(signed, parts[place], heads)])
+            known[digest] = place
+            parts[place] += 1
     return len(known) - before
 
 
@@ -151,8 +151,8 @@ def _running_sums(ledger: Ledger, log: LogKey) -> Iterator[UsageVector]:
 def restart(ledger: Ledger, account: AccountKey, state: Restart) -> list[BatchRecord]:
     """Begin the logs of an account again whose segments are lost, from what is settled on the chain.
 
-    The account must be open and its logs empty. What was metered and never settled is lost with the logs; which
-    events were counted before is not known any more, so take care what is imported again.
+    The account must be open and its logs empty. What was metered and never settled is lost with the logs;
+    which events were counted before is not known any more, so take care what is imported again.
 
     Args:
         ledger: where the account has just been opened, with a fresh blind.
