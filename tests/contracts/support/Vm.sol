@@ -20,6 +20,7 @@ interface Vm {
     function assertEq(bytes calldata left, bytes calldata right) external pure;
     function assertEq(string calldata left, string calldata right) external pure;
     function assertFalse(bool condition) external pure;
+    function assertFalse(bool condition, string calldata reason) external pure;
     function assertGe(uint256 left, uint256 right, string calldata reason) external pure;
     function assertGe(uint256 left, uint256 right) external pure;
     function assertLe(uint256 left, uint256 right, string calldata reason) external pure;
