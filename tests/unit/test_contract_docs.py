@@ -1,0 +1,59 @@
+"""The documentation of the contracts names only tests that exist, and leaves out no contract and no error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECURITY = (ROOT / "docs" / "security.md").read_text()
+PAGES = ROOT / "docs" / "contracts"
+SOURCES = sorted(p for p in (ROOT / "contracts").rglob("*.sol") if "mocks" not in p.parts)
+
+
+def solidity_tests() -> set[str]:
+    """Return the names of all tests of the contracts."""
+    sources = (path.read_text() for path in (ROOT / "tests" / "contracts").rglob("*.t.sol"))
+    return {name for text in sources for name in re.findall(r"^    function (\w+)\(", text, re.MULTILINE)}
+
+
+NAMED = sorted(set(re.findall(r"`((?:test|invariant|check)_\w+)`", SECURITY)))
+
+
+def test_the_page_names_tests() -> None:
+    assert len(NAMED) > 80
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_test_exists(name: str) -> None:
+    assert name in solidity_tests(), f"docs/security.md names {name}, which is no test of the contracts"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_source_has_its_page(source: Path) -> None:
+    name = source.name.removesuffix(".sol").removesuffix(".s")
+    page = PAGES / f"{name}.md"
+    assert page.exists(), f"{source.relative_to(ROOT)} has no page {page.relative_to(ROOT)}"
+    assert page.read_text().startswith(f"# {name}\n")
+
+
+def test_every_function_event_and_error_is_on_a_page() -> None:
+    interface = (ROOT / "contracts/interfaces/ISettlementSplitter.sol").read_text()
+    names = re.findall(r"^    (?:function|event|error) (\w+)", interface, re.MULTILINE)
+    assert len(names) > 60
+    text = "".join(path.read_text() for path in PAGES.glob("*.md"))
+    missing = [name for name in names if not re.search(rf"`{name}\b", text)]
+    assert not missing
+
+
+def test_every_page_is_of_a_source() -> None:
+    stems = {path.name.removesuffix(".sol").removesuffix(".s") for path in SOURCES}
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == stems
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES.glob("*.md"), ROOT / "docs" / "security.md"]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
