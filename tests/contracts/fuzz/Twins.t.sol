@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {
+    Account,
+    ClaimAuthorization,
+    Line,
+    Party,
+    ShareProof,
+    Split,
+    Tariff
+} from "../../../contracts/types/Structs.sol";
+import {RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
+import {Harness} from "../support/Harness.sol";
+import {Plain} from "../support/Plain.sol";
+import {vm} from "../support/Vm.sol";
+
+/// Decodes calldata as the compiler does, and hashes what it decoded.
+contract PlainDecoder {
+    function idOfSplit(Split calldata split) external pure returns (bytes32) {
+        return keccak256(abi.encode(split));
+    }
+
+    function idOfTariff(Tariff calldata tariff) external pure returns (bytes32) {
+        return keccak256(abi.encode(tariff));
+    }
+
+    function hashLines(Line[] calldata lines) external pure returns (bytes32) {
+        return Plain.linesHash(lines);
+    }
+}
+
+/// Each function with assembly beside its plain twin, on random inputs and on inputs at the edges of their types.
+contract TwinsTest {
+    Harness internal harness = new Harness();
+    PlainDecoder internal decoder = new PlainDecoder();
+
+    /* PRICES */
+
+    function testFuzz_Price(int64[8] memory usage, uint64[8] memory rates, uint8 scale, uint256 edges)
+        external
+        view
+    {
+        scale %= 37;
+        uint256[8] memory wide;
+        for (uint256 i = 0; i < 8; ++i) {
+            // Half of the lanes at an edge.
+            usage[i] = edgeOfInt64(usage[i], edges >> (8 * i));
+            rates[i] = edgeOfUint64(rates[i], edges >> (8 * i + 4));
+            wide[i] = rates[i];
+        }
+        uint256 found = harness.priceDown(Plain.rates(wide), 10 ** scale, Plain.usage(usage));
+        vm.assertEq(found, Plain.priceDown(wide, scale, usage));
+    }
+
+    /// More of a meter never costs less.
+    function testFuzz_PriceIsMonotoneInEachLane(
+        int64[8] memory usage,
+        uint64[8] memory rates,
+        uint8 lane,
+        uint64 more
+    ) external view {
+        uint256[8] memory wide;
+        for (uint256 i = 0; i < 8; ++i) {
+            wide[i] = rates[i];
+        }
+        uint256 before = harness.priceDown(Plain.rates(wide), 1e6, Plain.usage(usage));
+        int256 raised = int256(usage[lane % 8]) + int256(uint256(more));
+        usage[lane % 8] = raised > type(int64).max ? type(int64).max : int64(raised);
+        uint256 afterwards = harness.priceDown(Plain.rates(wide), 1e6, Plain.usage(usage));
+        vm.assertLe(before, afterwards, "more usage costs less");
+    }
+
+    /* IDS */
+
+    function testFuzz_SplitId(Split memory split) external view {
+        vm.assertEq(harness.idOfSplit(split), Plain.splitId(split));
+    }
+
+    function testFuzz_TariffId(Tariff memory tariff) external view {
+        vm.assertEq(harness.idOfTariff(tariff), Plain.tariffId(tariff));
+    }
+
+    /// Also of words that no encoder writes: both refuse the same, and else agree.
+    function testFuzz_SplitIdOfAnyWords(Split memory split, uint256 dirt) external {
+        bytes memory words = abi.encode(split);
+        soil(words, dirt);
+        agree(harness.idOfSplit.selector, words);
+    }
+
+    function testFuzz_TariffIdOfAnyWords(Tariff memory tariff, uint256 dirt) external {
+        bytes memory words = abi.encode(tariff);
+        soil(words, dirt);
+        agree(harness.idOfTariff.selector, words);
+    }
+
+    function test_IdsRefuseEachWordBeyondItsType() external {
+        Split memory split;
+        for (uint256 i = 0; i < 3; ++i) {
+            for (uint256 bit = 0; bit < 256; ++bit) {
+                bytes memory words = abi.encode(split);
+                words[32 * i + bit / 8] = bytes1(uint8(1 << (bit % 8)));
+                agree(harness.idOfSplit.selector, words);
+            }
+        }
+        Tariff memory tariff;
+        for (uint256 i = 0; i < 7; ++i) {
+            for (uint256 bit = 0; bit < 256; ++bit) {
+                bytes memory words = abi.encode(tariff);
+                words[32 * i + bit / 8] = bytes1(uint8(1 << (bit % 8)));
+                agree(harness.idOfTariff.selector, words);
+            }
+        }
+    }
+
+    /* STATEMENTS */
+
+    function testFuzz_StatementHash(bytes32 tariffId, uint64 sealedAt, Line[] memory lines) external view {
+        vm.assertEq(harness.hashLines(lines), Plain.linesHash(lines));
+        vm.assertEq(
+            harness.hashStatement(tariffId, sealedAt, lines), Plain.statementHash(tariffId, sealedAt, lines)
+        );
+    }
+
+    function testFuzz_LinesHashOfAnyWords(Line[] memory lines, uint256 dirt) external {
+        bytes memory words = abi.encode(lines);
+        if (lines.length != 0) soil(words, dirt | 1);
+        agree(harness.hashLines.selector, words);
+    }
+
+    function testFuzz_LinesAreReadAsTheyStand(Line[] memory lines, uint256 i) external view {
+        vm.assume(lines.length != 0);
+        i %= lines.length;
+        (address payer, UsageLanes usage0, UsageLanes usage1) = harness.readLine(lines, i);
+        vm.assertEq(payer, lines[i].payer);
+        vm.assertEq(UsageLanes.unwrap(usage0), UsageLanes.unwrap(lines[i].usage[0]));
+        vm.assertEq(UsageLanes.unwrap(usage1), UsageLanes.unwrap(lines[i].usage[1]));
+    }
+
+    function testFuzz_ClaimHash(ClaimAuthorization memory authorization) external view {
+        vm.assertEq(harness.hashClaim(authorization), Plain.claimHash(authorization));
+    }
+
+    /* ACCOUNTS */
+
+    function testFuzz_AccountsAreStoredAsTheCompilerReadsThem(Account memory account) external {
+        harness.storeAccount(account.balance, account.settled, account.sealedAt);
+        (uint112 balance, uint112 settled, uint32 sealedAt) = harness.slot();
+        vm.assertEq(abi.encode(account), abi.encode(balance, settled, sealedAt));
+    }
+
+    function testFuzz_AccountsAreReadAsTheCompilerStoresThem(Account memory account) external {
+        harness.storeAccountPlainly(account);
+        (uint256 balance, uint256 settled, uint256 sealedAt) = harness.loadAccount();
+        vm.assertEq(abi.encode(account), abi.encode(balance, settled, sealedAt));
+    }
+
+    /* TREES */
+
+    function testFuzz_Node(bytes32 left, uint256 leftSum, bytes32 right, uint256 rightSum) external view {
+        vm.assertEq(harness.node(left, leftSum, right, rightSum), Plain.node(left, leftSum, right, rightSum));
+    }
+
+    function testFuzz_Leaf(Party memory party) external view {
+        vm.assume(party.share != 0 && party.role != 0);
+        vm.assertEq(harness.leaf(party), Plain.leaf(party));
+    }
+
+    /// Every party of every tree climbs to the root, and the intervals follow each other without gap or overlap.
+    function testFuzz_Trees(uint256 size, uint256 seed) external view {
+        Party[] memory parties = partiesOf(1 + size % 40, seed);
+        (bytes32 hash, uint256 sum) = Plain.tree(parties, 0, parties.length);
+        (bytes32 found, uint256 total) = harness.root(parties);
+        vm.assertEq(found, hash);
+        vm.assertEq(total, sum);
+
+        uint256 expected = 0;
+        for (uint256 i = 0; i < parties.length; ++i) {
+            (ShareProof memory proof,) = Plain.proof(parties, i);
+            (bytes32 top, uint256 topSum, uint256 offset) = harness.climb(parties[i], proof);
+            vm.assertEq(top, hash);
+            vm.assertEq(topSum, sum);
+            vm.assertEq(offset, expected, "offset");
+            expected += parties[i].share;
+        }
+        vm.assertEq(expected, sum);
+    }
+
+    /// Whatever is changed in a proof, or in the party, leads elsewhere or nowhere.
+    function testFuzz_ATouchedProofLeadsElsewhere(uint256 size, uint256 seed, uint256 what) external view {
+        Party[] memory parties = partiesOf(2 + size % 20, seed);
+        uint256 i = seed % parties.length;
+        (ShareProof memory proof, uint256 offset) = Plain.proof(parties, i);
+        (bytes32 root,) = harness.root(parties);
+        Party memory party = parties[i];
+        uint256 level = (what >> 8) % proof.hashes.length;
+        if (what % 6 == 0) party.account = address(uint160(party.account) ^ 1);
+        if (what % 6 == 1) party.role = party.role == 1 ? 2 : 1;
+        if (what % 6 == 2) party.share += 1;
+        if (what % 6 == 3) proof.hashes[level] ^= bytes32(uint256(1));
+        if (what % 6 == 4) proof.sums[level] += 1;
+        if (what % 6 == 5) proof.path ^= 1 << level;
+        try harness.climb(party, proof) returns (bytes32 top, uint256, uint256 found) {
+            // Two equal siblings may change sides.
+            bool same = top == root;
+            vm.assertTrue(!same || (what % 6 == 5 && found != offset), "touched, and still at the root");
+            if (same) vm.assertTrue(false, "a leaf at two places");
+        } catch {}
+    }
+
+    /* HELPERS */
+
+    function partiesOf(uint256 size, uint256 seed) internal pure returns (Party[] memory parties) {
+        parties = new Party[](size);
+        for (uint256 i = 0; i < size; ++i) {
+            uint256 draw = uint256(keccak256(abi.encode(seed, i)));
+            uint128 share = uint128(draw >> 160) >> uint8(draw % 90);
+            parties[i] = Party(address(uint160(draw)), uint8(1 + (draw >> 8) % 255), share == 0 ? 1 : share);
+        }
+    }
+
+    function edgeOfInt64(int64 value, uint256 which) internal pure returns (int64) {
+        if (which % 16 == 0) return type(int64).max;
+        if (which % 16 == 1) return type(int64).min;
+        if (which % 16 == 2) return -1;
+        if (which % 16 < 8) return 0;
+        return value;
+    }
+
+    function edgeOfUint64(uint64 value, uint256 which) internal pure returns (uint64) {
+        if (which % 16 < 4) return type(uint64).max;
+        if (which % 16 < 8) return 0;
+        return value;
+    }
+
+    /// Sets one bit anywhere, in three cases out of four.
+    function soil(bytes memory words, uint256 dirt) internal pure {
+        uint256 place = (dirt >> 16) % words.length;
+        if (dirt % 4 != 0) words[place] |= bytes1(uint8(1 << ((dirt >> 8) % 8)));
+    }
+
+    function agree(bytes4 selector, bytes memory words) internal {
+        (bool success, bytes memory result) = address(harness).call(bytes.concat(selector, words));
+        (bool plain, bytes memory expected) = address(decoder).call(bytes.concat(selector, words));
+        vm.assertEq(success, plain);
+        if (plain) vm.assertEq(result, expected);
+    }
+}
