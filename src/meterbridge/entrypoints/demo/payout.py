@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.splits import PartyTable
+from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.units import AssetAmount
 from meterbridge.entrypoints.demo.setting import CUSTOMERS, MEMBERS
 from meterbridge.entrypoints.demo.trust import last_charges
@@ -90,9 +91,9 @@ def _paid_to(party: Address, row: AuditRow) -> AssetAmount:
     return AssetAmount.total(paid.amount for paid in row.paid if paid.account == party)
 
 
-def prove_one(world: World) -> Path:
+def prove_one(world: World, statements: Sequence[SignedStatement]) -> Path:
     """Prove one call from its receipt to the payout it paid for, and check the proof as a stranger would."""
-    _, batch = last_charges(world)
+    _, batch = last_charges(world, statements[0])
     if batch.segment is None:
         raise AssertionError("the demo's own batches have segments")
     receipt = world.segments.get(batch.segment).table.receipts.receipt(0)

@@ -6,6 +6,7 @@ Each looks first at what is there, so that an interrupted run goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from meterbridge.adapters.chain import SplitterClient, TokenClient
@@ -21,6 +22,7 @@ from meterbridge.entrypoints.demo.usage import customer_of, deposits, forecast, 
 from meterbridge.entrypoints.demo.world import METER, PROVIDER, World
 from meterbridge.entrypoints.statement_files import keep_statement
 from meterbridge.services.chain_events import Deposited
+from meterbridge.services.ledger_errors import NothingToState
 from meterbridge.services.metering import ensure_account, import_usage
 from meterbridge.services.records import AccountKey, TariffRecord
 from meterbridge.services.sealing import seal
@@ -129,7 +131,8 @@ def settle_rounds(world: World) -> list[SignedStatement]:
         advance(world.plan.ends(len(statements) - 1) if statements else 0)
         for calls in rounds_of(world.log, world.plan, len(statements)):
             meter(world, calls, advance)
-            statements.append(state(world))
+            with suppress(NothingToState):  # a round of bad rows only
+                statements.append(state(world))
     for number, signed in enumerate(statements, start=1):
         if number == len(statements) and number > 1:
             rows.append((str(number), str(len(signed.statement.lines)), "held back", "", ""))

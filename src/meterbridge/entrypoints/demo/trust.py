@@ -62,7 +62,7 @@ def run_dry(world: World, statements: Sequence[SignedStatement]) -> None:
 def correct_one(world: World, statements: list[SignedStatement]) -> None:
     """A correction nets itself, and shuts out the statement that it corrects."""
     held = statements[-1]
-    customer, batch = last_charges(world)
+    customer, batch = last_charges(world, held)
     receipt = _dearest(world, batch)
     when = int(receipt.occurred_at)
     done = correct(
@@ -96,13 +96,15 @@ def _after(world: World, held: SignedStatement) -> SignedStatement:
     return later[0] if later else state(world)
 
 
-def last_charges(world: World) -> tuple[str, BatchRecord]:
-    """Return who was charged last, and the batch of these charges."""
+def last_charges(world: World, held: SignedStatement) -> tuple[str, BatchRecord]:
+    """Return a payer with a line in a statement, and the last batch of its charges."""
+    stated = {line.payer for line in held.statement.lines}
     for customer in CUSTOMERS:
         log = LogKey(world.accounts[customer.name], LogKind.CHARGES)
-        if size := world.ledger.log_size(log):
+        size = world.ledger.log_size(log)
+        if size and world.address(customer.name) in stated:
             return customer.name, world.ledger.batch(log, size - 1)
-    raise DemoFailed("no payer has a sealed charge")
+    raise DemoFailed("no payer of the statement has a sealed charge")
 
 
 def _dearest(world: World, batch: BatchRecord) -> Receipt:
