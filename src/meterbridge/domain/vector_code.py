@@ -29,6 +29,7 @@ from numba.extending import intrinsic
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
+Int = int | np.integer[Any]
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -154,9 +155,9 @@ def _swap_intrinsic(_typing: Any, _word: Any) -> Any:
 
 
 # Every processor that Numba compiles for is little-endian, as the words of Keccak and BLAKE2 are.
-copy_bytes = cast(Callable[[Bytes, int, Bytes, int, int], None], intrinsic(_copy_intrinsic))
+copy_bytes = cast(Callable[[Bytes, Int, Bytes, Int, Int], None], intrinsic(_copy_intrinsic))
 """Copy `size` bytes: copy_bytes(target, place, source, start, size). Nothing is checked."""
-store_word = cast(Callable[[Bytes, int, np.uint64], None], intrinsic(_store_intrinsic))
+store_word = cast(Callable[[Bytes, Int, np.uint64], None], intrinsic(_store_intrinsic))
 """Store a word's eight bytes: store_word(target, place, word). Nothing is checked."""
 swap_bytes = cast(Callable[[np.uint64], np.uint64], intrinsic(_swap_intrinsic))
 """Turn a word's bytes around: little-endian to big-endian and back."""

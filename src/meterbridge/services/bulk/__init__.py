@@ -1,0 +1,1 @@
+"""Sealing millions of receipts at once: columns from end to end, no object per receipt."""

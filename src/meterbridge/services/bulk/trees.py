@@ -1,0 +1,95 @@
+"""Trees of many batches in one pass, level by level (protocol, section 4).
+
+A batch is cut into pieces of 65,536 receipts, counted from its first. A piece is an aligned subtree, the last
+one shortened, so that its root is a node of the batch's tree whoever computes it: on another thread, in
+another process, or on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from meterbridge.domain.errors import LaneOverflow
+from meterbridge.domain.keccak_nodes import join_nodes
+from meterbridge.domain.receipt_rows import HASH_WORDS, NODE_WORDS, Nodes
+from meterbridge.domain.sum_tree import SumNode
+from meterbridge.domain.units import UsageVector
+from meterbridge.domain.vector_code import Ints
+
+PIECE_LEVEL: Final = 16
+PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL
+STORED_LEVEL: Final = 8
+"""The lowest level of nodes that is kept; what is below is hashed again from 256 receipts for a proof."""
+STORED_RECEIPTS: Final = 1 << STORED_LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of several trees: their nodes one tree after another, and how many each has."""
+
+    nodes: Nodes
+    counts: Ints
+
+
+def levels(leaves: Nodes, counts: Ints) -> Iterator[Level]:
+    """Yield all levels of several trees, the leaves first; a tree that has its root keeps it to the end.
+
+    Args:
+        leaves: (n, 12) nodes, tree after tree.
+        counts: (t,) how many leaves each tree has, at least one.
+
+    Raises:
+        LaneOverflow: when a lane of a sum leaves int64.
+    """
+    level = Level(leaves, counts)
+    yield level
+    while level.counts.max(initial=0) > 1:
+        level = _above(level)
+        yield level
+
+
+def _above(below: Level) -> Level:
+    pairs = below.counts // 2
+    counts = below.counts - pairs
+    starts, parents = _starts(below.counts), _starts(counts)
+    firsts = np.repeat(_starts(pairs), pairs)
+    step = np.arange(len(firsts), dtype=np.int64) - firsts
+    left, parent = np.repeat(starts, pairs) + 2 * step, np.repeat(parents, pairs) + step
+    above = np.empty((int(counts.sum()), NODE_WORDS), dtype=np.uint64)
+    wrong = join_nodes(below.nodes, left, above, parent, 0, len(left))
+    if wrong >= 0:
+        raise _overflow(below.nodes, int(left[wrong]))
+    lone = np.flatnonzero(counts > pairs)  # a last node without a partner moves up as it is
+    above[parents[lone] + pairs[lone]] = below.nodes[starts[lone] + 2 * pairs[lone]]
+    return Level(above, counts)
+
+
+def _starts(counts: Ints) -> Ints:
+    starts = np.cumsum(counts)
+    starts -= counts
+    return starts
+
+
+def _overflow(nodes: Nodes, left: int) -> LaneOverflow:
+    pair = nodes[left : left + 2, HASH_WORDS:].astype(np.int64).astype(object)
+    lanes = [int(a) + int(b) for a, b in zip(*pair, strict=True)]
+    return LaneOverflow(f"the sum of a batch would leave int64: its lanes would be {lanes}", lanes)
+
+
+def sum_node(node: Nodes) -> SumNode:
+    """Return one node of twelve words as a domain value."""
+    lanes = node[HASH_WORDS:].astype(np.int64).tolist()
+    return SumNode(node[:HASH_WORDS].tobytes(), UsageVector.of(lanes))
+
+
+def node_words(nodes: Sequence[SumNode]) -> Nodes:
+    """Return domain values as (n, 12) words."""
+    words = np.empty((len(nodes), NODE_WORDS), dtype=np.uint64)
+    for row, node in zip(words, nodes, strict=True):
+        row[:HASH_WORDS] = np.frombuffer(node.hash, dtype=np.uint64)
+        row[HASH_WORDS:] = np.array(node.sum.lanes, dtype=np.int64).view(np.uint64)
+    return words
