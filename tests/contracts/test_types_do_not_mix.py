@@ -1,4 +1,4 @@
-"""Usage, rates and assets are different types in Solidity: mixing them does not compile (protocol section 1)."""
+"""Usage, rates and assets are different types in Solidity: mixing them does not compile (section 1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ needs_solc = pytest.mark.skipif(
     reason="needs Node.js and the packages of package.json: run 'npm ci'",
 )
 
-ALLOWED = ["take(assets);", "measure(usage);", "take(Assets.wrap(number));", "number = UsageLanes.unwrap(usage);"]
+ALLOWED = [
+    "take(assets);",
+    "measure(usage);",
+    "take(Assets.wrap(number));",
+    "number = UsageLanes.unwrap(usage);",
+]
 
 # The line, and the type error that the compiler must find in it.
 MIXED = [
@@ -28,12 +33,12 @@ MIXED = [
     ("take(number);", "9553", "uint256 to Assets"),
     ("measure(assets);", "9553", "Assets to UsageLanes"),
     ("measure(rates);", "9553", "RateLanes to UsageLanes"),
-    ("held = usage;", "7407", "UsageLanes is not implicitly convertible to expected type Assets"),
-    ("usage = assets;", "7407", "Assets is not implicitly convertible to expected type UsageLanes"),
-    ("rates = usage;", "7407", "UsageLanes is not implicitly convertible to expected type RateLanes"),
-    ("assets + usage;", "2271", "Assets and UsageLanes"),
-    ("assets == usage;", "2271", "Assets and UsageLanes"),
-    ("usage < rates;", "2271", "UsageLanes and RateLanes"),
+    ("held = usage;", "7407", "UsageLanes to Assets"),
+    ("usage = assets;", "7407", "Assets to UsageLanes"),
+    ("rates = usage;", "7407", "UsageLanes to RateLanes"),
+    ("assets + usage;", "2271", "Assets to UsageLanes"),
+    ("assets == usage;", "2271", "Assets to UsageLanes"),
+    ("usage < rates;", "2271", "UsageLanes to RateLanes"),
     ("Assets(usage);", "9640", "UsageLanes"),
     ("UsageLanes.unwrap(assets);", "9553", "Assets to UsageLanes"),
 ]
@@ -45,7 +50,8 @@ def errors_of(line: str) -> list[tuple[str, str]]:
         "case.sol": {"content": SOURCE.read_text().replace(MARK, line)},
         UNITS: {"content": (ROOT / UNITS).read_text()},
     }
-    request = {"language": "Solidity", "sources": sources, "settings": {"outputSelection": {"*": {"": ["ast"]}}}}
+    settings = {"outputSelection": {"*": {"": ["ast"]}}}
+    request = {"language": "Solidity", "sources": sources, "settings": settings}
     found = subprocess.run(
         [ROOT / "scripts" / "solc", "--standard-json"],
         input=json.dumps(request),
@@ -70,5 +76,5 @@ def test_the_control_compiles() -> None:
 def test_mixing_does_not_compile(line: str, code: str, types: str) -> None:
     found = errors_of(line)
     assert [c for c, _ in found] == [code], found
-    for name in types.replace(" is not implicitly convertible to expected type ", " ").replace(" to ", " ").split():
+    for name in types.split(" to "):
         assert name in found[0][1], found
