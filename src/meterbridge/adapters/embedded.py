@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from eth_abi.abi import encode
 from eth_tester import EthereumTester, PyEVMBackend
+from eth_tester.backends.pyevm.serializers import serialize_log
 from eth_tester.exceptions import TransactionFailed
 from eth_tester.exceptions import ValidationError as TesterRefuses
+from eth_tester.utils.filters import check_if_log_matches
 from eth_utils.exceptions import ValidationError as EvmRefuses
 from web3 import Web3
 from web3.exceptions import ContractPanicError
@@ -22,6 +24,40 @@ GAS_LIMIT: Final = 2**24
 
 _REVERTED: Final = "execution reverted: "
 _REASON_SELECTOR: Final = keccak256(b"Error(string)")[:4]
+
+
+class EmbeddedTester(EthereumTester):  # type: ignore[misc]  # eth-tester has no type information
+    """Reads logs block by block; eth-tester searches the chain from its end again for every transaction."""
+
+    def get_logs(
+        self, from_block: Any = None, to_block: Any = None, address: Any = None, topics: Any = None
+    ) -> list[dict[str, Any]]:
+        """Return the logs of a range of blocks that match, in order."""
+        newest = self.get_block_by_number("latest")["number"]
+        lower, upper, addresses, wanted = self.normalizer.normalize_inbound_filter_params(
+            from_block, to_block, address, topics
+        )
+        lower, upper = (newest if not isinstance(end, int) else min(end, newest) for end in (lower, upper))
+        return [
+            self.normalizer.normalize_outbound_log_entry(log)
+            for number in range(lower, upper + 1)
+            for log in self._logs_of(number)
+            if check_if_log_matches(log, lower, upper, addresses, wanted)
+        ]
+
+    def _logs_of(self, number: int) -> list[dict[str, Any]]:
+        chain = self.backend.chain
+        block = chain.get_canonical_block_by_number(number)
+        receipts = block.get_receipts(chain.chaindb)
+        found = [
+            (transaction, index, log)
+            for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True))
+            for log in receipt.logs
+        ]
+        return [
+            serialize_log(block, transaction, index, log, log_index, is_pending=False)
+            for log_index, (transaction, index, log) in enumerate(found)
+        ]
 
 
 class EmbeddedProvider(EthereumTesterProvider):
@@ -58,7 +94,7 @@ def _revert_data(text: str) -> str:
 
 def embedded_web3() -> Web3:
     """Start a chain with ten funded accounts, whose first block is at the present time."""
-    return Web3(EmbeddedProvider(EthereumTester(PyEVMBackend())))
+    return Web3(EmbeddedProvider(EmbeddedTester(PyEVMBackend())))
 
 
 def travel_to(w3: Web3, timestamp: int) -> None:

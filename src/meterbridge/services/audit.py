@@ -15,7 +15,7 @@ from meterbridge.services.audit_books import ZERO, AccountId, FunderId, Law, Sou
 from meterbridge.services.audit_laws import Evidence, check_laws, owed_in
 from meterbridge.services.audit_replay import Books
 from meterbridge.services.chain_errors import Refusal
-from meterbridge.services.chain_ports import AuditPort, Escrow
+from meterbridge.services.chain_ports import AuditPort, Escrow, StakeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,7 @@ def gather(chain: AuditPort, *, from_block: int = 0, assets: Collection[Address]
         escrows=dict(_read_escrows(chain, books, block)),
         pots={split_id: chain.pot(split_id, block=block) for split_id in books.pots},
         stakes=dict(zip(stakes, chain.stakes(stakes, block=block), strict=True)),
+        claimables=dict(_read_claimables(chain, books, block)),
         released_code=chain.runs_released_code(block=block),
     )
 
@@ -188,6 +189,13 @@ def _read_escrows(chain: AuditPort, books: Books, block: int) -> Iterator[tuple[
     for tariff_id, payers in by_tariff.items():
         found = chain.escrows(tariff_id, payers, block=block)
         yield from ((AccountId(tariff_id, payer), view) for payer, view in zip(payers, found, strict=True))
+
+
+def _read_claimables(chain: AuditPort, books: Books, block: int) -> Iterator[tuple[StakeKey, AssetAmount]]:
+    for split_id, pot in books.pots.items():
+        if split := books.splits.get(split_id):
+            keys = list(pot.stakes)
+            yield from zip(keys, chain.claimables(split, keys, block=block), strict=True)
 
 
 def _balance(chain: AuditPort, asset: Address, block: int) -> AssetAmount:

@@ -40,6 +40,7 @@ class Evidence:
         transfers: of each token, into and out of the contract.
         balances: what the contract holds of each token, as the token says.
         escrows, pots, stakes: what the contract's views say.
+        claimables: what they say that each registered party of a published split would be paid.
         released_code: whether the contract's code is that of this release.
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     escrows: Mapping[AccountId, Escrow]
     pots: Mapping[bytes, AssetAmount]
     stakes: Mapping[StakeKey, Stake]
+    claimables: Mapping[StakeKey, AssetAmount]
     released_code: bool
 
 
@@ -127,21 +129,41 @@ def _check_pot(evidence: Evidence, books: Books, split_id: bytes, pot: PotBook) 
         split_id,
         stated,
     )
-    split, parties = books.splits.get(split_id), books.parties.get(split_id)
-    if split and parties:
-        _check_dust(books, pot, split, parties)
+    if split := books.splits.get(split_id):
+        _check_claimables(evidence, books, split, pot)
+        _check_dust(evidence, books, split, pot)
 
 
-def _check_dust(books: Books, pot: PotBook, split: Split, parties: tuple[Party, ...]) -> None:
-    whole = AssetAmount.total(entitled_down(pot.allocated, p.share, split.total_shares) for p in parties)
-    stays = pot.allocated.minus_or_zero(whole)
+def _check_claimables(evidence: Evidence, books: Books, split: Split, pot: PotBook) -> None:
+    """What the contract would pay each party is its share of the pot less what it claimed."""
+    for key, stake in pot.stakes.items():
+        entitled = entitled_down(pot.allocated, stake.share, split.total_shares)
+        stated = evidence.claimables.get(key, ZERO)
+        books.findings.expect(
+            Law.CLAIMS,
+            stated + stake.claimed == entitled,
+            "the contract would pay {} to {}, which claimed {} of {}",
+            stated,
+            key,
+            stake.claimed,
+            entitled,
+        )
+
+
+def _check_dust(evidence: Evidence, books: Books, split: Split, pot: PotBook) -> None:
+    """Only where the contract has nothing to pay any more: no party of the split waits or is missing."""
+    parties = books.parties.get(split.id, ())
+    open_claims = [key for key in pot.stakes if evidence.claimables.get(key, ZERO)]
+    if not parties or open_claims or len(pot.stakes) < len(parties):
+        return
+    stays = pot.allocated.minus_or_zero(pot.claimed)
     books.findings.expect(
         Law.DUST,
-        whole <= pot.allocated and stays.base_units < len(parties),
-        "the parties of split {} are entitled to {} together, of a pot of {}",
+        stays.base_units < len(parties),
+        "all {} parties of split {} are paid, and {} stays in the pot",
+        len(parties),
         split.id,
-        whole,
-        pot.allocated,
+        stays,
     )
 
 

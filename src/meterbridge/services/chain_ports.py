@@ -161,6 +161,11 @@ class AuditPort(ChainClock, Protocol):
     def stakes(self, keys: Sequence[StakeKey], *, block: int | None = None) -> tuple[Stake, ...]:
         """Return many stakes in one call."""
 
+    def claimables(
+        self, split: Split, keys: Sequence[StakeKey], *, block: int | None = None
+    ) -> tuple[AssetAmount, ...]:
+        """Return what many registered parties of one split would be paid, in one call."""
+
     def runs_released_code(self, *, block: int | None = None) -> bool:
         """Tell whether the contract's code is that of this release, immutable values aside."""
 
