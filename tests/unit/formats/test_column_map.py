@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from meterbridge.adapters import formats
 from meterbridge.adapters.formats import BadColumnMap, BadUsage, ColumnMap, Contradiction
 from meterbridge.adapters.formats.mapped import MappedRows
 from meterbridge.adapters.formats.times import TimeUnit
+from meterbridge.adapters.formats.values import evidence
 from meterbridge.domain.events import UsageEvent
 
 NOON = 1_769_860_800_000  # 2026-01-31T12:00:00Z
@@ -206,6 +208,8 @@ def test_times_by_unit(unit: str, value: object, millis: int) -> None:
         ("time_s", -5),
         ("time_s", "1e9"),
         ("time_s", Decimal("1e30")),
+        ("time_s", Decimal("1e999999")),
+        ("time_s", Decimal("1e-999999")),
         ("time_s", Decimal("Infinity")),
         ("time_s", True),
         ("time_ms", 1769860800),
@@ -273,18 +277,79 @@ def test_details_are_json_without_floats() -> None:
         "d": True,
     }
     details = event("id=#row time=ts input=in detail=a,b,c,d", row).details
-    assert details == {"a": "0.1", "b": "0.10", "c": str(2**60), "d": True}
+    assert details == {"a": "0.1", "b": "0.1", "c": str(2**60), "d": True}
 
 
-def test_a_partial_map_overrides_what_a_native_shape_says(tmp_path: Any) -> None:
-    file = tmp_path / "log.ndjson"
-    file.write_text(
-        '{"id": "a", "time": "2026-01-31T12:00:00Z", "customer": "acme", "team": {"name": "red"}, '
-        '"usage": {"prompt_tokens": 3, "completion_tokens": 1}}\n'
-    )
-    (row,) = formats.read_usage(file, column_map=ColumnMap.parse("payer=team.name"))
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5.25e-05, "0.0000525"),
+        (Decimal("0.0000525"), "0.0000525"),
+        ("5.25e-05", "0.0000525"),
+        (0.0, "0"),
+        (0, "0"),
+        (12, "12"),
+        (1e22, "1" + "0" * 22),
+        (Decimal("1e-999999"), "1E-999999"),
+        (Decimal("0.1234567890123456789012345678901234567890"), "0.123456789012345678901234567890123456789"),
+    ],
+)
+def test_a_number_kept_as_evidence_has_one_text_by_whatever_parser_it_came(value: object, text: str) -> None:
+    assert evidence("cost", value) == text
+
+
+@pytest.mark.parametrize("value", [True, None, "free", float("nan"), float("inf"), Decimal("NaN"), [1], {}])
+def test_evidence_is_a_finite_number(value: object) -> None:
+    with pytest.raises(BadUsage, match=r"cost is .*; it must be a number"):
+        evidence("cost", value)
+
+
+NATIVE = (
+    b'{"id": "a", "time": "2026-01-31T12:00:00Z", "at": 1769860801, "team": {"name": "red"}, "n": 5, '
+    b'"gw": "eu", "kind": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 1}}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "changed"),
+    [
+        ("payer=team.name", {"payer": "red"}),
+        ("id=#row", {"id": "1"}),
+        ("id=n source=gw", {"id": "5", "source": "eu"}),
+        ("time_s=at", {"occurred_at": NOON + 1000}),
+        ("time=time", {"occurred_at": NOON}),
+        ("payer?=nobody", {"payer": None}),
+    ],
+)
+def test_a_map_without_counts_overrides_what_a_native_shape_says(
+    tmp_path: Path, pairs: str, changed: dict[str, object]
+) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(NATIVE)
+    (row,) = formats.read_usage(file, column_map=ColumnMap.parse(pairs))
     assert isinstance(row, formats.UsageRow)
-    assert (row.event.id, row.event.payer, row.event.buckets) == ("a", "red", {"input": 3, "output": 1})
+    expected = {
+        "source": "log",
+        "id": "a",
+        "occurred_at": NOON,
+        "payer": None,
+        "buckets": {"input": 3, "output": 1},
+    }
+    found = {name: getattr(row.event, name) for name in expected}
+    assert found == {**expected, **changed}
+
+
+def test_a_map_without_counts_adds_details(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(NATIVE)
+    (row,) = formats.read_usage(file, column_map=ColumnMap.parse("model=kind detail=team.name,n"))
+    assert isinstance(row, formats.UsageRow)
+    assert row.event.details.items() >= {"model": "m", "team.name": "red", "n": "5"}.items()
+
+
+def test_a_column_that_overrides_must_hold_something(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(NATIVE)
     (bad,) = formats.read_usage(file, column_map=ColumnMap.parse("payer=team.nmae"))
     assert isinstance(bad, formats.BadRow)
     assert "'team.nmae' is empty or missing" in bad.reason

@@ -11,7 +11,7 @@ from typing import Final
 from meterbridge.adapters.formats.errors import BadFile
 from meterbridge.adapters.formats.rows import BadRow
 
-CHUNK_BYTES: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 16
 LINE_BYTES_MAX: Final = 1 << 20
 """A longer line is no usage record; it is skipped without being held."""
 GZIP_MAGIC: Final = b"\x1f\x8b"

@@ -9,7 +9,7 @@ from meterbridge.adapters.formats import litellm, opentelemetry
 from meterbridge.adapters.formats.calls import Call
 from meterbridge.adapters.formats.cloudevents import Envelope, is_envelope
 from meterbridge.adapters.formats.content import refuse_content
-from meterbridge.adapters.formats.errors import AmbiguousShape, BadUsage, UnknownShape
+from meterbridge.adapters.formats.errors import AmbiguousShape, UnknownShape
 from meterbridge.adapters.formats.reading import Reading
 from meterbridge.adapters.formats.times import Millis, TimeUnit, epoch_millis, iso_millis, seconds_millis
 from meterbridge.adapters.formats.usage_objects import detect_shape, read_usage_object
@@ -162,6 +162,4 @@ def _flat_reading(record: Mapping[str, object]) -> Reading:
         or (isinstance(key, str) and "token" in key.lower() and not key.startswith("max_"))
     }
     flat = {**record, **usage} if shape.name == opentelemetry.SHAPE else usage
-    if not isinstance(flat, Mapping):
-        raise BadUsage("usage must be an object", flat)
     return shape.read(flat)

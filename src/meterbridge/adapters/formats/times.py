@@ -88,7 +88,7 @@ def epoch_millis(name: str, value: object, unit: TimeUnit) -> int:
         exact = Decimal(value.strip(" "))
     else:
         raise BadUsage(f"{name} is {snippet(value)}; time in {unit.value} is a number since 1970", value)
-    if abs(exact) > 10**20:  # beyond any unit; spares huge exponents the arithmetic
+    if exact.copy_abs() > 10**20:  # beyond any unit; spares huge exponents the arithmetic
         raise BadUsage(f"{name} is {snippet(value)}; that is out of range", value)
     millis = int(_EXACT.divide_int(_EXACT.multiply(exact, Decimal(1000)), Decimal(PER_SECOND[unit])))
     if not PLAUSIBLE_FROM <= millis <= OCCURRED_AT_MAX:

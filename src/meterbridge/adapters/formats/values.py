@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Set
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from meterbridge.adapters.formats.errors import BadUsage
@@ -13,6 +13,10 @@ from meterbridge.adapters.formats.rows import snippet
 from meterbridge.domain.receipts import LANE_MAX
 
 DIGITS: Final = re.compile(r"[0-9]{1,40}")
+_WIDE: Final = Context(prec=100, Emax=MAX_EMAX, Emin=MIN_EMIN)
+EXPONENT_MAX: Final = 40
+"""Beyond it, a number written out would be mostly zeros."""
+JSON_EXPONENT_MAX: Final = 400
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 SNIPPET: Final = 200
 EMPTY: Final[Mapping[str, object]] = {}
@@ -90,10 +94,22 @@ def optional_text(name: str, value: object) -> str | None:
 
 
 def evidence(name: str, value: object) -> str:
-    """Return a number that is evidence and never counted, such as a provider's own cost, as its text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+    """Return a number that is kept as evidence and never counted, such as a provider's own cost, as its text.
+
+    The text is the same whichever parser the number came through (0.0000525 as a float prints as 5.25e-05),
+    so that the same call reported in two ways has the same details.
+
+    Raises:
+        BadUsage: when it is no finite number.
+    """
+    try:
+        exact = Decimal(repr(value) if isinstance(value, float) else value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, InvalidOperation):
+        exact = Decimal("nan")
+    if isinstance(value, bool) or not exact.is_finite():
         raise BadUsage(f"{name} is {snippet(value)}; it must be a number", value)
-    return text(name, value if isinstance(value, str) else str(value))
+    plain = exact.normalize(_WIDE)
+    return f"{plain:f}" if abs(plain.adjusted()) <= EXPONENT_MAX else str(plain)
 
 
 def require_placed(usage: Mapping[str, object], known: Set[str], where: str = "usage") -> None:
@@ -152,10 +168,21 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
+def _exact(text: str) -> Decimal:
+    """Return a fraction as it is written; one that no double could hold is an accident or an attack."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        number = Decimal("nan")
+    if not number.is_finite() or abs(number.adjusted()) > JSON_EXPONENT_MAX:
+        raise BadUsage(f"the number {snippet(text)} is out of any range", text)
+    return number
+
+
 def _refuse_constant(name: str) -> object:
     raise BadUsage(f"{name} is not a number that JSON allows", name)
 
 
 _decoder: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_refuse_constant
+    object_pairs_hook=_unique, parse_float=_exact, parse_constant=_refuse_constant
 )
