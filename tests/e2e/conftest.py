@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from meterbridge.entrypoints.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 ANVIL = ROOT / "tests" / "bench" / "_anvil.py"
@@ -64,6 +68,17 @@ class Cli:
         assert len(lines) == 1, err
         assert lines[0].startswith("error: "), err
         return lines[0]
+
+
+class InThisProcess(Cli):
+    """The same in this process: many commands in a row need not load the libraries each time."""
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        with contextlib.chdir(self.folder):
+            result = CliRunner().invoke(app, list(arguments), env=self.env)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture
