@@ -8,11 +8,16 @@ import typer
 
 import meterbridge
 from meterbridge.entrypoints.cli import (
+    apikeys,
     claiming,
     demo,
+    deploy,
+    deployment,
     keys,
     metering,
     paying,
+    quarantine,
+    serve,
     settling,
     setup,
     vectors,
@@ -42,6 +47,11 @@ app.command()(paying.thaw)
 app.command()(paying.withdraw)
 app.command()(verifying.prove)
 app.command()(verifying.verify)
+app.command()(serve.serve)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(apikeys.app, name="apikeys")
+app.command()(deploy.deploy)
+app.add_typer(deployment.app, name="deployment")
 app.add_typer(keys.app, name="keys")
 app.add_typer(vectors.app, name="vectors")
 
