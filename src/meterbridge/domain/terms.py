@@ -13,16 +13,16 @@ all.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, NoReturn
+from typing import Final
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadTariff
 from meterbridge.domain.events import MeterMap, UnknownBucket
+from meterbridge.domain.strict_json import BadJson, load_strict
 from meterbridge.domain.tariffs import Tariff, terms_document, terms_hash
 from meterbridge.domain.units import INT64_MAX, LANES, SCALE_MAX, UINT64_MAX, Rates, UsageVector
 
@@ -162,22 +162,9 @@ def parse_terms(document: bytes) -> Terms:
 
 def _load(document: bytes) -> object:
     try:
-        return json.loads(
-            document, object_pairs_hook=_no_duplicates, parse_float=_no_float, parse_constant=_no_float
-        )
-    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and endless integers
-        raise BadTariff(f"the tariff's document is no JSON: {error}", document) from error
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise BadTariff(f"a key stands twice in one object of the document: {[k for k, _ in pairs]}", pairs)
-    return found
-
-
-def _no_float(text: str) -> NoReturn:
-    raise BadTariff(f"the document holds the number {text}; prices are decimal strings", text)
+        return load_strict(document)
+    except BadJson as error:
+        raise BadTariff(f"the tariff's document cannot be read: {error}", document) from error
 
 
 def _meter(value: object) -> Meter:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.keccak import DIGEST_BYTES
+from meterbridge.domain.strict_json import BadJson, load_strict
 from meterbridge.domain.units import LANES, UINT64_MAX, UsageVector
 
 T = TypeVar("T")
@@ -27,26 +28,15 @@ def canonical_json(value: object) -> bytes:
 
 
 def load_json(data: bytes | str) -> object:
-    """Parse JSON; refuse numbers that are not whole, and keys that stand twice.
+    """Parse JSON; see `domain.strict_json`.
 
     Raises:
         BadDocument: saying what is wrong.
     """
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
-    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and endless integers
-        raise BadDocument(f"this is no JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise BadDocument(f"a key stands twice in one object: {[key for key, _ in pairs]}", pairs)
-    return found
-
-
-def _no_float(text: str) -> NoReturn:
-    raise BadDocument(f"{text} is not a whole number", text)
+        return load_strict(data)
+    except BadJson as error:
+        raise BadDocument(str(error), error.value) from error
 
 
 def hex_of(data: bytes) -> str:
