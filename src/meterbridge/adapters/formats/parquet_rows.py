@@ -46,7 +46,7 @@ class ParquetRows:
         batches = self._file.iter_batches(batch_size=BATCH_ROWS)
         try:
             for batch in batches:
-                columns = [_values(column) for column in batch.columns]
+                columns = [exact_values(column) for column in batch.columns]
                 for cells in zip(*columns, strict=True):
                     number += 1
                     yield RawRow(number, dict(zip(self.columns, cells, strict=True)))
@@ -57,7 +57,7 @@ class ParquetRows:
             self._file.close()
 
 
-def _values(column: Any) -> list[object]:
+def exact_values(column: Any) -> list[object]:
     """Return a column's values in Python's own types, each exact."""
     kind = column.type
     if pa.types.is_timestamp(kind):
