@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, packed: bool) -> Non
         return peak
 
     peak_of(10)  # imports and caches are not the file's
-    assert peak_of(30_000) < peak_of(12_000) + 200_000
+    assert peak_of(14_000) < peak_of(5_000) + 100_000
 
 
 def test_one_endless_line_is_not_held(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from meterbridge.adapters.formats.errors import BadUsage, Contradiction
 from meterbridge.adapters.formats.reading import Reading, reading, rest_of
 from meterbridge.adapters.formats.rows import snippet
-from meterbridge.adapters.formats.values import nested, optional_text, require_placed, tokens
+from meterbridge.adapters.formats.values import nested, require_placed, text, tokens
 
 SHAPE: Final = "anthropic.messages"
 LIFETIMES: Final = {
@@ -48,16 +48,18 @@ def read(usage: Mapping[str, object]) -> Reading:
     if usage.get("iterations"):
         counts = _with_compactions(counts, usage["iterations"])
     total = sum(counts.values())
-    details: dict[str, object] = {
-        key: value for key in KEPT if (value := optional_text(key, usage.get(key))) is not None
-    }
-    tools = nested(usage, "server_tool_use")
+    details: dict[str, object] = {key: text(key, usage[key]) for key in KEPT if usage.get(key)}
+    if usage.get("server_tool_use"):
+        details |= _tool_requests(counts, nested(usage, "server_tool_use"))
+    return reading(SHAPE, counts, total, details)
+
+
+def _tool_requests(counts: dict[str, int], tools: Mapping[str, object]) -> dict[str, object]:
+    """Count requests to the provider's tools and return which there were."""
     require_placed(tools, _TOOL_KEYS, "server_tool_use")
     requests = {tool: number for tool in TOOLS if (number := tokens(tools, tool))}
-    if requests:
-        counts["tool_requests"] = sum(requests.values())
-        details["tools"] = requests
-    return reading(SHAPE, counts, total, details)
+    counts["tool_requests"] = sum(requests.values())
+    return {"tools": requests} if requests else {}
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, int]:

@@ -36,7 +36,8 @@ def read(usage: Mapping[str, object], shape: str = SHAPE, known: frozenset[str] 
         Contradiction: when a part exceeds its whole or the total is not prompt + completion.
         BadUsage: for a broken count, a missing prompt, or a number that no bucket is known for.
     """
-    if usage.get("prompt_tokens") is None or not (usage.keys() & {"completion_tokens", "total_tokens"}):
+    answered = "completion_tokens" in usage or "total_tokens" in usage
+    if usage.get("prompt_tokens") is None or not answered:
         raise BadUsage(
             "usage has no prompt_tokens, or neither completion_tokens nor total_tokens", dict(usage)
         )

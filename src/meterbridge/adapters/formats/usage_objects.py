@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from meterbridge.adapters.formats import (
@@ -47,18 +47,17 @@ SHAPES: Final = {
         Shape(own_buckets.SHAPE, own_buckets.KEYS, own_buckets.read),
     )
 }
-_CHAT_MARKS: Final = frozenset(("prompt_tokens", "completion_tokens"))
-_IN_OUT_MARKS: Final = frozenset(("input_tokens", "output_tokens"))
 _RESPONSES_ONLY: Final = frozenset(("input_tokens_details", "total_tokens"))
 _ANTHROPIC_ONLY: Final = anthropic.KEYS - openai_responses.KEYS
-_MARKS: Final = {
-    "chat": _CHAT_MARKS,
-    "in_out": _IN_OUT_MARKS,
-    "gemini": gemini.MARKS,
-    "opentelemetry": opentelemetry.KEYS,
-    "buckets": own_buckets.KEYS - {"total"},
+_MARKS: Final[dict[str, Iterable[str]]] = {
+    "chat": ("prompt_tokens", "completion_tokens"),
+    "in_out": ("input_tokens", "output_tokens"),
+    gemini.SHAPE: gemini.MARKS,
+    opentelemetry.SHAPE: opentelemetry.KEYS,
+    own_buckets.SHAPE: own_buckets.KEYS - {"total"},
 }
-_NOT_CHAT_MARKS: Final = frozenset(key for family, keys in _MARKS.items() if family != "chat" for key in keys)
+"""The keys that show which family of shapes an object belongs to."""
+_FAMILY_OF: Final = {key: family for family, marks in _MARKS.items() for key in marks}
 
 
 def detect_shape(usage: Mapping[str, object]) -> Shape:
@@ -72,37 +71,33 @@ def detect_shape(usage: Mapping[str, object]) -> Shape:
         UnknownShape: when no key is known.
         AmbiguousShape: when the keys belong to several shapes.
     """
-    if not _CHAT_MARKS.isdisjoint(usage) and _NOT_CHAT_MARKS.isdisjoint(usage):  # nearly always
-        return SHAPES[_shape_of("chat", usage)]
-    found = {family: marks & usage.keys() for family, marks in _MARKS.items() if not marks.isdisjoint(usage)}
-    if len(found) > 1:
-        counting = {family for family, keys in found.items() if any(usage[key] for key in keys)}
-        found = {family: keys for family, keys in found.items() if family in counting} or found
-    if len(found) > 1:
-        keys = sorted(min(keys) for keys in found.values())
+    families = {_FAMILY_OF[key] for key in usage if key in _FAMILY_OF}
+    if len(families) > 1:
+        families = {_FAMILY_OF[key] for key in usage if key in _FAMILY_OF and usage[key]} or families
+    if len(families) > 1:
+        keys = sorted(key for key in usage if _FAMILY_OF.get(key) in families)
         raise AmbiguousShape(f"usage has keys of several shapes: {', '.join(keys)}", dict(usage))
-    if not found:
+    if not families:
         keys = sorted(map(str, usage))[:8]
         raise UnknownShape(f"no known shape of usage has the keys {', '.join(keys) or '(none)'}", dict(usage))
-    return SHAPES[_shape_of(next(iter(found)), usage)]
+    return SHAPES[_shape_of(families.pop(), usage)]
 
 
 def _shape_of(family: str, usage: Mapping[str, object]) -> str:
-    if family == "chat":
-        if "cost" in usage or "cost_details" in usage:
-            return openrouter.SHAPE
-        return vllm.SHAPE if "reasoning_tokens" in usage else openai_chat.SHAPE
     if family == "in_out":
         return _in_out_shape(usage)
-    return {
-        "gemini": gemini.SHAPE,
-        "opentelemetry": opentelemetry.SHAPE,
-        "buckets": own_buckets.SHAPE,
-    }[family]
+    if family != "chat":
+        return family
+    if "cost" in usage or "cost_details" in usage:
+        return openrouter.SHAPE
+    return vllm.SHAPE if "reasoning_tokens" in usage else openai_chat.SHAPE
 
 
 def _in_out_shape(usage: Mapping[str, object]) -> str:
     """Tell Anthropic, whose input leaves out the cache, from OpenAI Responses, whose input includes it."""
+    if _ANTHROPIC_ONLY.isdisjoint(usage) or _RESPONSES_ONLY.isdisjoint(usage):  # nearly always
+        stated = any(usage.get(key) is not None for key in _RESPONSES_ONLY)
+        return openai_responses.SHAPE if stated else anthropic.SHAPE
     responses = [key for key in _RESPONSES_ONLY & usage.keys() if usage[key] is not None]
     anthropics = [key for key in _ANTHROPIC_ONLY & usage.keys() if usage[key]]
     if responses and anthropics:

@@ -70,12 +70,12 @@ def text(name: str, value: object) -> str:
         BadUsage: for anything else, a text of more than 4,096 characters, a control character, or broken
             Unicode.
     """
+    if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= TEXT_CHARS_MAX:
+        return value  # nearly always
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):
         raise BadUsage(f"{name} is {snippet(value)}; it must be a text", value)
-    if value.isascii() and value.isprintable() and 0 < len(value) <= TEXT_CHARS_MAX:  # nearly always
-        return value
     if not value or len(value) > TEXT_CHARS_MAX:
         raise BadUsage(f"{name} has {len(value)} characters; it must have 1 to {TEXT_CHARS_MAX}", value)
     if CONTROL.search(value):
