@@ -1,7 +1,7 @@
 """Any sequence of deposits, settlements, thaws, fundings and claims, on the contract and on a model.
 
 The model is sections 5, 7 and 8 of the protocol in a page of Python; it knows no slots, lanes or tokens.
-After every step each of the contract's views must say what the model says, and each refusal be the model's.
+Each refusal must be the model's, and in the end each of the contract's views must say what the model says.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PAYERS, PARTIES = 2, 3
 PARTY_ACCOUNTS = tuple(Address(bytes([0xE0 + i]) * 20) for i in range(PARTIES))
 NUMBERS = itertools.count(1)
 TIMES = st.integers(1, 3)
-LANES = st.sampled_from([INT64_MIN, -1, 1, 3, 900, 10**6, 2**40, INT64_MAX])
+LANES = st.sampled_from([INT64_MIN, -1, 1, 3, 10, 900, 5_000, 10**6, INT64_MAX])
 AMOUNTS = st.sampled_from([0, 1, 2, 999, 10**6, 2**64, UINT112_MAX - 1, UINT112_MAX]) | st.integers(0, 10**9)
 POTS = AMOUNTS | st.sampled_from([UINT128_MAX, UINT128_MAX - 5])
 WHO, PARTY = st.integers(0, PAYERS - 1), st.integers(0, PARTIES - 1)
@@ -71,7 +71,8 @@ STEPS = st.lists(
     max_size=12,
 )
 # What is needed for the rest to matter: money in both accounts.
-OPENING = st.tuples(*(st.tuples(st.just("deposit"), st.just(who), AMOUNTS) for who in range(PAYERS)))
+RICHES = st.sampled_from([10**6, 10**9, 2**64, UINT112_MAX - 1])
+OPENING = st.tuples(*(st.tuples(st.just("deposit"), st.just(who), RICHES) for who in range(PAYERS)))
 
 
 @dataclass
@@ -248,11 +249,11 @@ class Real:
             assert splitter.entitled(self.split, model.shares[party]).base_units == model.entitled(party)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     opening=OPENING,
     steps=STEPS,
-    rates=st.lists(st.sampled_from([1, 3, 10**6, 2**64 - 1]), min_size=8, max_size=8).map(Rates.of),
+    rates=st.lists(st.sampled_from([1, 1, 3, 1000, 2**64 - 1]), min_size=8, max_size=8).map(Rates.of),
     scale=st.sampled_from([0, 0, 1, 6, 36]),
     shares=st.tuples(*(st.sampled_from([1, 3, 10**6, 2**100, UINT128_MAX // 4]) for _ in range(PARTIES))),
 )
@@ -274,4 +275,4 @@ def test_any_sequence_leads_both_to_the_same_state(
         name, first, second = step
         expected = getattr(model, name)(first, second)
         assert real.do(step) is expected, step
-        real.require_same(model)
+    real.require_same(model)
