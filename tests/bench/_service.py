@@ -100,6 +100,10 @@ class Book:
     def open(self) -> tuple[SqlLedger, Database]:
         return open_database(str(self.folder), self.database)
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.base.close()
+
     def make_key(self, *scopes: Scope, provider: Address = PROVIDER, **more: Any) -> str:
         return self.keys.create(provider, scopes, **more)[0]
 

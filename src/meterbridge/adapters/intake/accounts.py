@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Final
 
+from sqlalchemy.exc import IntegrityError
+
 from meterbridge.adapters.intake.known import KnownTariff
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import OutOfBounds
@@ -60,7 +62,7 @@ class Accounts:
             pass
         try:
             return self._shared(self._ledger.open_account(key, secrets.token_bytes(DIGEST_BYTES)))
-        except Conflict:  # another process opened it this very moment, with its own blind
+        except (Conflict, IntegrityError):  # another process opened it this very moment, with its own blind
             return self._shared(self._ledger.account(key))
 
     def _shared(self, account: AccountRecord) -> AccountRecord:

@@ -7,7 +7,10 @@ same constraint either way.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,13 +34,42 @@ _PENDING: Final = (
     *("details_hash", "source", "event_id", "details"),
 )
 _RETRIED: Final = frozenset({"40001", "40P01"})  # PostgreSQL: serialisation failure, deadlock
+TURNS_NAME: Final = "ledger.turns"
 _CACHE_KIB: Final = 131_072
 _CHECKPOINT_PAGES: Final = 16_384
 """A checkpoint every 64 MiB: each costs two syncs and a pass over the pages that changed."""
 
 
 class BulkLedger(SqlLedger):
-    """A ledger that many requests write to."""
+    """A ledger that many requests write to.
+
+    Args:
+        turns: a file on which the processes that share a SQLite database queue up for writing. SQLite itself
+            lets waiters sleep and try again, so that one of them may wait for seconds.
+    """
+
+    def __init__(self, database: Database, turns: Path | None = None) -> None:
+        """Work on an open database."""
+        super().__init__(database)
+        self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def close(self) -> None:
+        """Close the database and the file of turns."""
+        super().close()
+        if self._turns is not None:
+            os.close(self._turns)
+            self._turns = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def add_receipts(
         self, intake: Intake, headroom: UsageVector, *, whole: bool = False
@@ -62,7 +94,7 @@ class BulkLedger(SqlLedger):
         logs = np.array([self._log_row(log) for log in intake.logs], dtype=np.int64)[intake.log_of]
         everything = np.arange(len(keys), dtype=np.int64)
         try:
-            with self._database.write() as connection:
+            with self._turn(), self._database.write() as connection:
                 _grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
                 rows = logs.tolist()
                 _insert(connection, INDEX, _INDEX, _index_rows(rows, tariff, keys, intake))
@@ -81,7 +113,7 @@ def open_bulk_sqlite(folder: Path) -> tuple[BulkLedger, Database]:
     database = Database.open_sqlite(folder / DATABASE_NAME)
     event.listen(database.engine, "connect", _tune_sqlite)
     database.engine.dispose()  # connections that are open already were not tuned
-    return BulkLedger(database), database
+    return BulkLedger(database, folder / TURNS_NAME), database
 
 
 def open_bulk_postgresql(url: str) -> tuple[BulkLedger, Database]:

@@ -10,12 +10,14 @@ import numpy as np
 
 from meterbridge.domain.events import UsageEvent
 from meterbridge.domain.receipts import LANE_MAX, ReceiptColumns, canonical_details
-from meterbridge.domain.units import LANES, UsageVector
+from meterbridge.domain.units import LANES
 from meterbridge.services.receipt_columns import content_keys, details_hashes, receipt_ids
 from meterbridge.services.records import AccountRecord, Intake, LogKey, LogKind, ReceiptTable
 
 T = TypeVar("T")
-_PLAIN: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_PLAIN: Final = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
+)
 
 
 class Columns:
@@ -42,7 +44,7 @@ class Columns:
         return len(self.events)
 
     def append(
-        self, index: int, event: UsageEvent, account: AccountRecord, usage: UsageVector, details: str
+        self, index: int, event: UsageEvent, account: AccountRecord, usage: tuple[int, ...], details: str
     ) -> None:
         """Add one event.
 
@@ -50,24 +52,27 @@ class Columns:
             index: its place in the request.
             event: what was reported.
             account: who pays.
-            usage: what it counts.
+            usage: eight lanes.
             details: canonical JSON, or an empty text.
         """
         self.events.append(event)
         self.indexes.append(index)
         self._accounts.append(account)
-        self._usage.append(usage.lanes)
+        self._usage.append(usage)
         self._details.append(details)
 
     def finish(self) -> None:
-        """Hash all ids, details and contents at once."""
+        """Hash all ids, details and contents at once, unless that is done."""
+        if self._receipts is not None:
+            return
         self._receipts = ReceiptColumns(
             ids=receipt_ids([account.blind for account in self._accounts], self.sources, self.event_ids),
             occurred_at=np.array([event.occurred_at for event in self.events], dtype=np.int64),
             usage=np.array(self._usage, dtype=np.int64).reshape(-1, LANES),
             details=details_hashes(self._details),
         )
-        self.contents = content_keys(self._table(self._receipts, self.sources, self.event_ids, self._details))
+        table = ReceiptTable(self._receipts, self.sources, self.event_ids, self._details)
+        self.contents = content_keys(table)
 
     @property
     def sources(self) -> list[str]:
@@ -81,16 +86,18 @@ class Columns:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
-        """Join finished columns of one tariff."""
+        """Join columns of one tariff, hashing those of small requests together."""
         if len(parts) == 1:
+            parts[0].finish()
             return parts[0]
-        joined = cls(parts[0].tariff_id)
+        if all(part._receipts is None for part in parts):
+            joined = cls._listed(parts)
+            joined.finish()
+            return joined
         for part in parts:
-            joined.events += part.events
-            joined.indexes += part.indexes
-            joined.contents += part.contents
-            joined._accounts += part._accounts
-            joined._details += part._details
+            part.finish()
+        joined = cls._listed(parts)
+        joined.contents = [content for part in parts for content in part.contents]
         receipts = [part._receipts for part in parts if part._receipts is not None]
         joined._receipts = ReceiptColumns(
             np.concatenate([r.ids for r in receipts]),
@@ -98,6 +105,17 @@ class Columns:
             np.concatenate([r.usage for r in receipts]),
             np.concatenate([r.details for r in receipts]),
         )
+        return joined
+
+    @classmethod
+    def _listed(cls, parts: Sequence[Columns]) -> Columns:
+        joined = cls(parts[0].tariff_id)
+        for part in parts:
+            joined.events += part.events
+            joined.indexes += part.indexes
+            joined._accounts += part._accounts
+            joined._usage += part._usage
+            joined._details += part._details
         return joined
 
     def same_account(self, row: int) -> list[int]:
@@ -121,16 +139,10 @@ class Columns:
                 keys.append(LogKey(account.key, LogKind.CHARGES))
             log_of[place] = found
         events = _taken(self.events, rows, whole)
-        table = self._table(
+        table = ReceiptTable(
             receipts, [e.source for e in events], [e.id for e in events], _taken(self._details, rows, whole)
         )
         return Intake(self.tariff_id, keys, log_of, table, _taken(self.contents, rows, whole))
-
-    @staticmethod
-    def _table(
-        receipts: ReceiptColumns, sources: Sequence[str], event_ids: Sequence[str], details: Sequence[str]
-    ) -> ReceiptTable:
-        return ReceiptTable(receipts, sources, event_ids, details)
 
 
 def _taken(values: list[T], rows: Sequence[int], whole: bool) -> list[T]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.errors import OutOfBounds
 from meterbridge.domain.events import MeterMap
-from meterbridge.domain.units import UsageVector
+from meterbridge.domain.receipts import LANE_MAX
+from meterbridge.domain.units import LANES, UsageVector
 from meterbridge.services.ports import Ledger
 from meterbridge.services.records import TariffRecord
 
@@ -28,6 +31,29 @@ class KnownTariff:
     def provider(self) -> Address:
         """Whose tariff it is."""
         return self.record.tariff.provider
+
+    def measure(self, buckets: Mapping[str, int]) -> tuple[int, ...]:
+        """Count buckets on their meters, as `MeterMap.measure` does, within the bounds of one receipt.
+
+        Raises:
+            UnknownBucket: when a bucket has usage and no meter.
+            OutOfBounds: when several buckets on one meter exceed what a receipt can hold.
+        """
+        lanes = [0] * LANES
+        meter_of = self.meters.meter_of
+        for bucket, count in buckets.items():
+            if count:
+                meter = meter_of.get(bucket)
+                if meter is None:
+                    self.meters.measure(buckets)  # it says which
+                else:
+                    lanes[meter] += count
+        for lane in lanes:
+            if lane > LANE_MAX:
+                raise OutOfBounds(
+                    f"a meter counts {lane} in one event; a receipt holds at most {LANE_MAX}", lane
+                )
+        return tuple(lanes)
 
 
 class KnownTariffs:

@@ -37,6 +37,7 @@ CONFLICT: Final = "conflict"
 LEFT_OUT: Final = 3
 Outcome = npt.NDArray[np.int8]
 _RACES_MAX: Final = 20
+_HASHED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +117,11 @@ class Recorder:
             try:
                 _require_unreserved(item)
                 account = self._accounts.of(tariff, item.payer)
-                columns.append(
-                    index, item, account, tariff.meters.measure(item.buckets), canonical(item.details)
-                )
+                columns.append(index, item, account, tariff.measure(item.buckets), canonical(item.details))
             except MeterbridgeError as error:
                 refused.append(Refused(index, "unusable", str(error), item.id))
-        columns.finish()
+        if len(columns) >= _HASHED_TOGETHER:
+            columns.finish()  # here, beside the writer; the writer hashes small requests many at a time
         return Submission(tariff, columns, refused)
 
     def submit(self, submission: Submission) -> Future[Recorded]:

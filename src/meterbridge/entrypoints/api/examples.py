@@ -42,6 +42,26 @@ SPAN: Final = {
 EXPORT: Final = {"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"spans": [SPAN]}]}]}
 _OBJECT: Final = {"type": "object", "additionalProperties": True}
 
+INGEST: Final[dict[str, Any]] = {
+    "security": [{"HTTPBearer": []}],
+    "parameters": [
+        {
+            "name": "tariff",
+            "in": "query",
+            "required": False,
+            "description": "The tariff's id; needed where the provider has several.",
+            "schema": {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
+        },
+        {
+            "name": "source",
+            "in": "query",
+            "required": False,
+            "description": "Who reports events that name no source.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+        },
+    ],
+}
+
 EVENTS_BODY: Final[dict[str, Any]] = {
     "required": True,
     "description": "`Content-Encoding: gzip` is understood. Binary-mode CloudEvents are `application/json` "

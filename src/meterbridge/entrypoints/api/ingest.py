@@ -6,9 +6,9 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from meterbridge.adapters.intake import shapes
@@ -16,7 +16,7 @@ from meterbridge.adapters.intake.api_keys import ApiKey
 from meterbridge.adapters.intake.recorder import CONFLICT, Recorded, Submission
 from meterbridge.adapters.intake.shapes import BadBody, Body, Refused, TooManyEvents, UnknownMediaType
 from meterbridge.entrypoints.api import examples
-from meterbridge.entrypoints.api.deps import Deps, DepsHere, IngestKey
+from meterbridge.entrypoints.api.deps import Deps, deps_of, ingest_key
 from meterbridge.entrypoints.api.problems import Problem, documented
 
 router = APIRouter(tags=["usage in"])
@@ -24,12 +24,7 @@ _INLINE_BYTES: Final = 16_384
 """Smaller bodies are read at once; larger ones on another thread, so that nobody waits behind them."""
 _SHOWN: Final = 1_000
 Prepared = TypeVar("Prepared")
-TariffName = Annotated[
-    str | None, Query(description="The tariff's id; needed where the provider has several.", max_length=80)
-]
-SourceName = Annotated[
-    str, Query(description="Who reports events that name no source.", min_length=1, max_length=256)
-]
+_SOURCE_MAX: Final = 256
 
 
 class Accepted(BaseModel):
@@ -81,11 +76,9 @@ _PARTLY: Final[dict[int | str, dict[str, Any]]] = {
     "/v1/events",
     response_model=Accepted,
     responses={**_REFUSALS, **_PARTLY},
-    openapi_extra={"requestBody": examples.EVENTS_BODY},
+    openapi_extra={**examples.INGEST, "requestBody": examples.EVENTS_BODY},
 )
-async def post_events(
-    request: Request, deps: DepsHere, key: IngestKey, tariff: TariffName = None, source: SourceName = "api"
-) -> Response:
+async def post_events(request: Request) -> Response:
     """Take usage events: CloudEvents (structured, binary, batched), NDJSON or plain JSON records.
 
     A 200 means that every event is durable and counted once, however often it is sent. Any other status may
@@ -93,10 +86,10 @@ async def post_events(
     """
     media_type = _media_type(request)
 
-    def read(body: bytes) -> Body:
-        return shapes.read_body(body, media_type, request.headers, source, deps.settings.batch_events)
+    def read(body: bytes, source: str, most: int) -> Body:
+        return shapes.read_body(body, media_type, request.headers, source, most)
 
-    return _answer(*await _take(request, deps, key, tariff, read))
+    return _answer(*await _take(request, "api", read))
 
 
 @router.post(
@@ -106,35 +99,36 @@ async def post_events(
         **documented(422),
         200: {"description": "ExportTraceServiceResponse", "content": examples.TRACES_ANSWER},
     },
-    openapi_extra={"requestBody": examples.TRACES_BODY},
+    openapi_extra={**examples.INGEST, "requestBody": examples.TRACES_BODY},
 )
-async def post_traces(
-    request: Request,
-    deps: DepsHere,
-    key: IngestKey,
-    tariff: TariffName = None,
-    source: SourceName = "opentelemetry",
-) -> Response:
+async def post_traces(request: Request) -> Response:
     """Take an OTLP/HTTP trace export: spans with GenAI usage attributes count, all others are left out.
 
     Refused spans are reported as OTLP's partial success, since an exporter must not repeat them.
     """
     media_type = _media_type(request)
 
-    def read(body: bytes) -> Body:
-        return shapes.read_traces(body, media_type, source, deps.settings.batch_events)
+    def read(body: bytes, source: str, most: int) -> Body:
+        return shapes.read_traces(body, media_type, source, most)
 
-    _, result = await _take(request, deps, key, tariff, read)
+    _, result = await _take(request, "opentelemetry", read)
     return examples.traces_answer(media_type, len(result.refused), _summary(result.refused))
 
 
 async def _take(
-    request: Request, deps: Deps, key: ApiKey, tariff: str | None, read: Callable[[bytes], Body]
+    request: Request, default_source: str, read: Callable[[bytes, str, int], Body]
 ) -> tuple[Body, Recorded]:
-    known = deps.tariff_of(key, tariff)
+    deps, key = deps_of(request), await ingest_key(request)
+    query = request.query_params
+    known = deps.tariff_of(key, query.get("tariff"))
+    source = query.get("source", default_source)
+    if not 1 <= len(source) <= _SOURCE_MAX:
+        raise Problem(
+            422, "invalid", f"`source` has {len(source)} characters; it must have 1 to {_SOURCE_MAX}"
+        )
 
     def prepare(raw: bytes) -> tuple[Body, Submission]:
-        body = read(raw)
+        body = read(raw, source, deps.settings.batch_events)
         return body, deps.recorder.prepare(known, body.items)
 
     async with deps.bodies.body(request) as raw:

@@ -1,0 +1,142 @@
+"""The client for code that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from meterbridge.client.errors import Refused, ServiceDown
+from meterbridge.client.spool import Spool
+from meterbridge.client.synchronous import BATCH, _document
+from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, UsageRecord, answer_of
+
+
+class AsyncClient:
+    """Sends usage and asks for credit; `Client` in other words, for use from one event loop."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        tariff: str | None = None,
+        spool: Path | None = None,
+        spool_bytes: int = 256 * 2**20,
+        retries: Retries | None = None,
+        timeout: float = 10.0,
+        batch: int = BATCH,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Prepare; see `Client`."""
+        self._http = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, transport=transport
+        )
+        self._params = {} if tariff is None else {"tariff": tariff}
+        self._spool = None if spool is None else Spool(spool, spool_bytes)
+        self._retries = retries or Retries()
+        self._batch, self._sleep = batch, sleep
+        self._gathered: list[bytes] = []
+        self._turn = asyncio.Lock()
+
+    async def record(self, event: UsageRecord) -> Receipts:
+        """Gather one event; sends when a batch is full."""
+        self._gathered.append(event.line())
+        return await self.flush() if len(self._gathered) >= self._batch else Receipts()
+
+    async def send(self, events: Iterable[UsageRecord]) -> Receipts:
+        """Send events, with all that was gathered before, and tell what became of them."""
+        self._gathered += [event.line() for event in events]
+        return await self.flush()
+
+    async def flush(self) -> Receipts:
+        """Send what was gathered, then what waits in the spool; raises as `Client.flush`."""
+        found = Receipts()
+        async with self._turn:  # two tasks must not send, and then drop, the same events
+            while self._gathered:
+                lines = self._gathered[: self._batch]
+                found += await self._send_or_spool(lines)
+                del self._gathered[: len(lines)]
+            if found.spooled == 0:
+                found += await self._drain()
+        return found
+
+    async def credit(self, tariff: str, payer: str, *, margin: int | None = None) -> Credit:
+        """Ask how far a payer may be served; raises as `Client.credit`."""
+        params = {} if margin is None else {"margin": margin}
+        path = f"/v1/tariffs/{tariff}/accounts/{payer}/credit"
+        answer = await self._attempt(lambda: self._http.get(path, params=params))
+        if answer.status_code != 200:
+            raise Refused(answer.status_code, _document(answer))
+        return Credit.of(answer.json())
+
+    async def close(self) -> None:
+        """Send what was gathered and close."""
+        try:
+            await self.flush()
+        finally:
+            await self._http.aclose()
+
+    async def _send_or_spool(self, lines: Sequence[bytes]) -> Receipts:
+        if self._spool is None:
+            return await self._post(lines)
+        try:
+            return await self._post(lines)
+        except ServiceDown:
+            await asyncio.to_thread(self._spool.put, lines)
+            return Receipts(spooled=len(lines))
+
+    async def _drain(self) -> Receipts:
+        found = Receipts()
+        if self._spool is None or not len(self._spool):
+            return found
+        with self._spool.draining() as mine:
+            while mine and (waiting := self._spool.oldest()) is not None:
+                path, lines = waiting
+                try:
+                    receipts = await self._post(lines)
+                except ServiceDown:
+                    break
+                self._spool.put_refused([event.line for event in receipts.refused])
+                self._spool.remove(path)
+                found += receipts
+        return found
+
+    async def _post(self, lines: Sequence[bytes]) -> Receipts:
+        body = b"".join(lines)
+        headers = {"Content-Type": NDJSON}
+        answer = await self._attempt(
+            lambda: self._http.post("/v1/events", content=body, headers=headers, params=self._params)
+        )
+        return answer_of(answer.status_code, answer.content, lines)
+
+    async def _attempt(self, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        failure = "no attempt was made"
+        for attempt in range(self._retries.attempts):
+            retry_after = None
+            try:
+                answer = await request()
+            except httpx.TransportError as error:
+                failure = f"{type(error).__name__}: {error}"
+            else:
+                if answer.status_code not in RETRIED:
+                    return answer
+                failure, retry_after = f"status {answer.status_code}", answer.headers.get("retry-after")
+            if attempt + 1 < self._retries.attempts:
+                await self._sleep(self._retries.wait(attempt, retry_after))
+        raise ServiceDown(
+            f"{self._http.base_url} gave no success in {self._retries.attempts} attempts ({failure})"
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
