@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("decided_at", sa.BigInteger(), nullable=True),
         sa.Column("note", sa.String(), nullable=True),
-        sa.CheckConstraint("state IN ('held', 'released', 'rejected')", name="ck_quarantine_state"),
+        sa.CheckConstraint("state IN ('held', 'released', 'rejected')", name=op.f("ck_quarantine_state")),
         sa.PrimaryKeyConstraint("id", name="pk_quarantine"),
         sa.UniqueConstraint(
             "tariff_id",
