@@ -270,6 +270,14 @@ def test_a_parquet_damaged_in_the_middle_says_from_where_on(tmp_path: Path) -> N
     assert "damaged" in last.reason
 
 
+@pytest.mark.parametrize("content", [b'[\n{"rid": "a"}\n]\n', b'{\n  "rid": "a"\n}\n'])
+def test_json_over_several_lines_is_told_to_stand_on_one(tmp_path: Path, content: bytes) -> None:
+    rows = read(tmp_path, content)
+    assert isinstance(rows[0], BadRow)
+    assert rows[0].row_number == 1
+    assert "each line holds one JSON object" in rows[0].reason
+
+
 def test_a_bad_row_says_what_it_found(tmp_path: Path) -> None:
     (row,) = read(tmp_path, csv_of(b"r-1,2026-01-31T12:00:00Z,-12"))
     assert isinstance(row, BadRow)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -212,6 +214,12 @@ def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:
         rows = read_usage(tmp_path / "log", column_map=MAP)
         next(iter(rows))
         del rows
+
+
+def test_parquet_is_loaded_only_for_parquet() -> None:
+    """A command that reads no Parquet, `--help` above all, does not wait for it."""
+    program = "import sys, meterbridge.adapters.formats; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_files_of_other_kinds_are_refused_in_words(tmp_path: Path) -> None:

@@ -142,32 +142,40 @@ def read(usage: Mapping[str, object]) -> Reading:
     details = nested(usage, "prompt_tokens_details")
     require_placed(details, _PROMPT_KEYS, "prompt_tokens_details")
     tool_prompt = tokens(details, "tool_use_tokens")
-    beside = _stands_beside(usage, tool_prompt)
+    inside = 0 if _stands_beside(usage, tool_prompt) else tool_prompt
     written = _agreed(
         (details, "cache_write_tokens"),
         (details, "cache_creation_tokens"),
         (usage, "cache_creation_input_tokens"),
     )
-    chat = {
-        "prompt_tokens": tokens(usage, "prompt_tokens") - (0 if beside else tool_prompt),
-        "completion_tokens": tokens(usage, "completion_tokens"),
-        "prompt_tokens_details": {
-            **{key: details.get(key) for key in ("audio_tokens", "image_tokens", "video_tokens")},
-            "cached_tokens": _agreed(
-                (details, "cached_tokens"),
-                (usage, "cache_read_input_tokens"),
-                (usage, "prompt_cache_hit_tokens"),
-            ),
-            "cache_write_tokens": written,
-        },
-        "completion_tokens_details": usage.get("completion_tokens_details"),
-    }
-    base = openai_chat.read(chat, SHAPE)
+    base = openai_chat.read(_as_chat(usage, details, inside, written), SHAPE)
     counts = {**base.buckets, "tool_prompt": tool_prompt, **_lifetimes(details, written)}
     counts["tool_requests"] = _tool_requests(usage, details)
     total = base.total + tool_prompt
     openai_chat.require_stated_total(usage, total, "prompt_tokens and completion_tokens")
     return reading(SHAPE, counts, total)
+
+
+def _as_chat(
+    usage: Mapping[str, object], details: Mapping[str, object], tool_prompt: int, written: int
+) -> dict[str, object]:
+    """Return OpenAI's wording, without a tool-use prompt inside the prompt, for which OpenAI has no word."""
+    prompt = tokens(usage, "prompt_tokens")
+    cached = _agreed(
+        (details, "cached_tokens"),
+        (usage, "cache_read_input_tokens"),
+        (usage, "prompt_cache_hit_tokens"),
+    )
+    return {
+        "prompt_tokens": rest_of("prompt_tokens", prompt, tool_prompt, "tool_use_tokens"),
+        "completion_tokens": tokens(usage, "completion_tokens"),
+        "prompt_tokens_details": {
+            **{key: details.get(key) for key in ("audio_tokens", "image_tokens", "video_tokens")},
+            "cached_tokens": cached,
+            "cache_write_tokens": written,
+        },
+        "completion_tokens_details": usage.get("completion_tokens_details"),
+    }
 
 
 def _stands_beside(usage: Mapping[str, object], tool_prompt: int) -> bool:

@@ -24,7 +24,7 @@ def _row(number: int, text: str) -> RawRow | BadRow:
     try:
         value = parse_json(text)
     except BadUsage as error:
-        return BadRow(number, error.value, str(error))
+        return BadRow(number, error.value, f"{error}; each line holds one JSON object")
     if isinstance(value, dict):
         return RawRow(number, value)
     reason = f"the line holds {snippet(value)}; it must hold one JSON object, {{…}}"
