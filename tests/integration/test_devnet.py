@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -146,6 +148,50 @@ def test_node_that_does_not_answer_is_named_without_what_is_secret() -> None:
     for secret in ("hunter2", "0123456789abcdef", "s3cret"):
         assert secret not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "text"),
+    [
+        (200, b"<html>welcome</html>", ChainUnavailable, "no JSON-RPC; is the URL right"),
+        (200, b"", ChainUnavailable, "no JSON-RPC"),
+        (200, b"[]", ChainUnavailable, "no JSON-RPC"),
+        (200, b"{}", ChainUnavailable, "no JSON-RPC"),
+        (200, b'{"jsonrpc":"2.0","id":0,"result":null}', ChainUnavailable, "names no chain"),
+        (200, b'{"jsonrpc":"2.0","id":0,"error":"no"}', ChainUnavailable, "no JSON-RPC"),
+        (
+            200,
+            b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"slow"}}',
+            NodeRefuses,
+            "refuses: slow",
+        ),
+        (401, b"no key", ChainUnavailable, "HTTP status 401"),
+    ],
+)
+def test_server_that_is_no_node_is_a_clear_error(
+    status: int, body: bytes, error: type[Exception], text: str
+) -> None:
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with pytest.raises(error, match=text) as caught:
+                connect(f"http://127.0.0.1:{server.server_port}/s3cret")
+        finally:
+            server.shutdown()
+            serving.join()
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.node

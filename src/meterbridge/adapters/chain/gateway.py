@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Final
 from urllib.parse import urlsplit
 
 from hexbytes import HexBytes
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 from web3 import Web3
 from web3.exceptions import (
     BadResponseFormat,
@@ -75,7 +76,11 @@ class Gateway:
     def chain_id(self) -> int:
         """Return the chain's id."""
         with self._mapped():
-            return self.w3.eth.chain_id
+            found = self.w3.eth.chain_id
+        # A node that answers null passes through web3; nothing may be signed for it.
+        if not isinstance(found, int):
+            raise ChainUnavailable(f"{self._where()} names no chain", found)
+        return found
 
     def newest_block(self) -> int:
         """Return the number of the newest block."""
@@ -202,8 +207,9 @@ class Gateway:
             raise TransactionUnresolved(f"no receipt within {self._timeout} seconds: {error}") from error
         except (Web3RPCError, TransactionNotFound) as error:
             raise NodeRefuses(f"the node refuses: {_node_message(error)}", error.rpc_response) from error
-        except (RequestException, ProviderConnectionError, BadResponseFormat) as error:
-            raise ChainUnavailable(f"{self._where()} does not answer: {type(error).__name__}") from None
+        except (RequestException, ProviderConnectionError, BadResponseFormat, JSONDecodeError) as error:
+            # Without the cause: its text holds the URL, which may hold a key.
+            raise ChainUnavailable(f"{self._where()} does not answer: {_failure(error)}") from None
 
     def _where(self) -> str:
         """Name the node without what may be secret in its URL: user, password, path and query."""
@@ -213,6 +219,15 @@ class Gateway:
 
 def _at(block: int | None) -> BlockIdentifier:
     return "latest" if block is None else block
+
+
+def _failure(error: Exception) -> str:
+    """Say what went wrong without repeating the URL."""
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, (BadResponseFormat, JSONDecodeError)):
+        return "its answer is no JSON-RPC; is the URL right?"
+    return type(error).__name__
 
 
 def _node_message(error: Web3RPCError) -> str:
