@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meterbridge.adapters.chain import Gateway, NodeSender, ReadOnly, SplitterClient, TokenClient, calls
+from meterbridge.adapters.chain.abi import python_name
 from meterbridge.adapters.signers import LocalSigner
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.splits import Party, PartyTable, Split
@@ -42,6 +43,13 @@ def vector(*lanes: int) -> UsageVector:
 
 def kinds(receipt: Any) -> list[type]:
     return [type(event) for event in receipt.events]
+
+
+def test_every_function_of_the_abi_has_a_method() -> None:
+    abi = calls.load_artifact("SettlementSplitter").abi
+    renamed = {"account": "escrow", "nonces": "nonce", "eip712Domain": "domain"}
+    methods = {renamed.get(name, python_name(name)) for name in abi.functions}
+    assert methods <= {name for name in dir(SplitterClient) if not name.startswith("_")}
 
 
 def test_domain_is_that_of_chain_and_contract(world: Any) -> None:

@@ -17,6 +17,7 @@ from web3.exceptions import (
     ProviderConnectionError,
     TimeExhausted,
     TransactionNotFound,
+    Web3Exception,
     Web3RPCError,
 )
 from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt, Wei
@@ -210,6 +211,8 @@ class Gateway:
         except (RequestException, ProviderConnectionError, BadResponseFormat, JSONDecodeError) as error:
             # Without the cause: its text holds the URL, which may hold a key.
             raise ChainUnavailable(f"{self._where()} does not answer: {_failure(error)}") from None
+        except Web3Exception as error:
+            raise NodeRefuses(f"the request cannot be made: {error}") from error
 
     def _where(self) -> str:
         """Name the node without what may be secret in its URL: user, password, path and query."""
