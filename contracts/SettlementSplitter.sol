@@ -36,6 +36,7 @@ import {Assets, RateLanes, UsageLanes} from "./types/Units.sol";
 /// @notice The only contract that holds money. See the interface for what each function promises.
 contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTransient {
     using Accounts for Account;
+    using Lines for Line;
     using Lines for Line[];
     using Ids for Split;
     using Ids for Tariff;
@@ -322,7 +323,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /// @inheritdoc ISettlementSplitter
     function price(Tariff calldata tariff, UsageLanes[2] calldata usage) external pure returns (Assets) {
         _checkTariff(tariff);
-        return Pricing.priceDown(tariff.rates[0], tariff.rates[1], 10 ** tariff.scale, usage[0], usage[1]);
+        return Pricing.priceDown(tariff.rates, 10 ** tariff.scale, usage);
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -450,41 +451,28 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     {
         mapping(address payer => Account) storage accounts = _accounts[id];
         RateLanes[2] calldata rates = tariff.rates;
-        (RateLanes rates0, RateLanes rates1, uint256 unit) = (rates[0], rates[1], 10 ** tariff.scale);
+        uint256 unit = 10 ** tariff.scale;
         uint256 sum = 0;
         // At most a thousand amounts of at most uint112.
         unchecked {
-            for (uint256 i = 0; i < lines.length; ++i) {
-                (address payer, UsageLanes usage0, UsageLanes usage1) = lines.read(i);
-                Assets worth = Pricing.priceDown(rates0, rates1, unit, usage0, usage1);
-                sum += _draw(id, payer, accounts[payer], lines[i], sealedAt, Assets.unwrap(worth));
+            Line calldata line = lines.first();
+            for (uint256 left = lines.length; left != 0; --left) {
+                address payer = line.payerOf();
+                Account storage escrow = accounts[payer];
+                (uint256 word, uint256 newest) = escrow.load();
+                if (sealedAt < newest) {
+                    // forge-lint: disable-next-line(unsafe-typecast) of 64 and of 32 bits
+                    emit Skipped(id, payer, uint64(sealedAt), uint32(newest));
+                } else {
+                    Assets worth = Pricing.priceDown(rates, unit, line.usage);
+                    uint256 drawn = escrow.draw(word, Assets.unwrap(worth), sealedAt);
+                    sum += drawn;
+                    _logSettled(id, payer, sealedAt, line, drawn);
+                }
+                line = line.next();
             }
         }
         return Assets.wrap(sum);
-    }
-
-    /// @dev Stores `sealedAt` also when nothing is drawn, so that a correction shuts out what it corrects.
-    function _draw(
-        bytes32 id,
-        address payer,
-        Account storage escrow,
-        Line calldata line,
-        uint256 sealedAt,
-        uint256 worth
-    ) private returns (uint256 drawn) {
-        (uint256 balance, uint256 settled, uint256 newest) = escrow.load();
-        if (sealedAt < newest) {
-            // forge-lint: disable-next-line(unsafe-typecast) of 64 and of 32 bits
-            emit Skipped(id, payer, uint64(sealedAt), uint32(newest));
-        } else {
-            // Balance and settled together fit uint112, so neither can leave it.
-            unchecked {
-                if (worth > settled) drawn = worth - settled;
-                if (drawn > balance) drawn = balance;
-                escrow.store(balance - drawn, settled + drawn, sealedAt);
-            }
-            _logSettled(id, payer, sealedAt, line, drawn);
-        }
     }
 
     /// @dev emit Settled(id, payer, sealedAt, line.usage, line.head, Assets.wrap(drawn))

@@ -7,23 +7,32 @@ import {Account} from "../types/Structs.sol";
 /// @notice Reads and writes the one slot of an account at once, as the compiler lays it out: the balance in the lowest
 /// 112 bits, settled in the next 112, sealedAt in the highest 32.
 library Accounts {
-    function load(Account storage slot)
-        internal
-        view
-        returns (uint256 held, uint256 settled, uint256 sealedAt)
-    {
+    /// @return word The whole slot.
+    /// @return sealedAt The time of the newest statement settled.
+    function load(Account storage account) internal view returns (uint256 word, uint256 sealedAt) {
         assembly ("memory-safe") {
-            let word := sload(slot.slot)
-            held := shr(144, shl(144, word))
-            settled := shr(144, shl(32, word))
+            word := sload(account.slot)
             sealedAt := shr(224, word)
         }
     }
 
-    /// @dev The caller has checked that held and settled fit 112 bits, and sealedAt 32.
-    function store(Account storage slot, uint256 held, uint256 settled, uint256 sealedAt) internal {
+    /// @notice Draws what a statement costs beyond what was settled, and no more than the balance; moves it from the
+    /// balance to settled, and stores the statement's time.
+    /// @dev Balance and settled together fit uint112, so settled cannot leave its bits; `sealedAt` fits uint32.
+    /// @param word The whole slot as it is.
+    /// @param worth All that the statement costs. Compared before it is narrowed: it can be larger than any balance.
+    /// @return drawn What moved.
+    function draw(Account storage account, uint256 word, uint256 worth, uint256 sealedAt)
+        internal
+        returns (uint256 drawn)
+    {
         assembly ("memory-safe") {
-            sstore(slot.slot, or(held, or(shl(112, settled), shl(224, sealedAt))))
+            let held := shr(144, shl(144, word))
+            let settled := shr(144, shl(32, word))
+            drawn := mul(gt(worth, settled), sub(worth, settled))
+            if gt(drawn, held) { drawn := held }
+            word := or(sub(held, drawn), shl(112, add(settled, drawn)))
+            sstore(account.slot, or(word, shl(224, sealedAt)))
         }
     }
 }

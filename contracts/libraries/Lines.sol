@@ -2,22 +2,28 @@
 pragma solidity 0.8.37;
 
 import {Line} from "../types/Structs.sol";
-import {UsageLanes} from "../types/Units.sol";
 
 /// @title Lines
-/// @notice Reads the lines of a statement without checking again what `StatementHash.hashLines` has checked.
+/// @notice Reads a line of a statement without checking again what `StatementHash.hashLines` has checked.
 library Lines {
-    /// @dev The caller keeps `i` below the number of lines, and has hashed them: that refused every bad payer.
-    function read(Line[] calldata lines, uint256 i)
-        internal
-        pure
-        returns (address payer, UsageLanes usage0, UsageLanes usage1)
-    {
+    /// @dev The first line. There need not be one.
+    function first(Line[] calldata lines) internal pure returns (Line calldata line) {
         assembly ("memory-safe") {
-            let line := add(lines.offset, shl(7, i))
+            line := lines.offset
+        }
+    }
+
+    /// @dev The line behind this one. There need not be one.
+    function next(Line calldata line) internal pure returns (Line calldata following) {
+        assembly ("memory-safe") {
+            following := add(line, 0x80)
+        }
+    }
+
+    /// @dev The line was hashed before: that refused every payer beyond 160 bits.
+    function payerOf(Line calldata line) internal pure returns (address payer) {
+        assembly ("memory-safe") {
             payer := calldataload(line)
-            usage0 := calldataload(add(line, 0x20))
-            usage1 := calldataload(add(line, 0x40))
         }
     }
 }

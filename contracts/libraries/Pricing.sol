@@ -7,9 +7,9 @@ import {Assets, RateLanes, UsageLanes} from "../types/Units.sol";
 /// @notice The one way from usage to assets (protocol sections 1 and 6).
 library Pricing {
     /// @notice The value of a cumulative usage, rounded down; a negative total is worth nothing.
-    /// @param rates0 Base units per `unit` of each of the first four meters; `rates1` of the others.
+    /// @param rates Base units per `unit` of each meter.
     /// @param unit 10^scale of the tariff, not zero.
-    function priceDown(RateLanes rates0, RateLanes rates1, uint256 unit, UsageLanes usage0, UsageLanes usage1)
+    function priceDown(RateLanes[2] calldata rates, uint256 unit, UsageLanes[2] calldata usage)
         internal
         pure
         returns (Assets worth)
@@ -18,16 +18,20 @@ library Pricing {
         // neither they nor their sum can leave int256.
         assembly ("memory-safe") {
             let lane := 0xffffffffffffffff
-            let total := mul(shr(192, rates0), sar(192, usage0))
-            total := add(total, mul(and(lane, shr(128, rates0)), signextend(7, shr(128, usage0))))
-            total := add(total, mul(and(lane, shr(64, rates0)), signextend(7, shr(64, usage0))))
-            total := add(total, mul(and(lane, rates0), signextend(7, usage0)))
+            let r := calldataload(rates)
+            let u := calldataload(usage)
+            let total := mul(shr(192, r), sar(192, u))
+            total := add(total, mul(and(lane, shr(128, r)), signextend(7, shr(128, u))))
+            total := add(total, mul(and(lane, shr(64, r)), signextend(7, shr(64, u))))
+            total := add(total, mul(and(lane, r), signextend(7, u)))
+            u := calldataload(add(usage, 0x20))
             // Most tariffs have no more than four meters.
-            if usage1 {
-                total := add(total, mul(shr(192, rates1), sar(192, usage1)))
-                total := add(total, mul(and(lane, shr(128, rates1)), signextend(7, shr(128, usage1))))
-                total := add(total, mul(and(lane, shr(64, rates1)), signextend(7, shr(64, usage1))))
-                total := add(total, mul(and(lane, rates1), signextend(7, usage1)))
+            if u {
+                r := calldataload(add(rates, 0x20))
+                total := add(total, mul(shr(192, r), sar(192, u)))
+                total := add(total, mul(and(lane, shr(128, r)), signextend(7, shr(128, u))))
+                total := add(total, mul(and(lane, shr(64, r)), signextend(7, shr(64, u))))
+                total := add(total, mul(and(lane, r), signextend(7, u)))
             }
             worth := mul(sgt(total, 0), div(total, unit))
         }

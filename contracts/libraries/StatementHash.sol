@@ -36,7 +36,7 @@ library StatementHash {
     /// `keccak256(abi.encode(LINE_TYPEHASH, line.payer, keccak256(abi.encode(line.usage)), line.head))`
     function hashLines(Line[] calldata lines) internal pure returns (bytes32 linesHash) {
         bytes32 typehash = LINE_TYPEHASH;
-        // One buffer for all lines, the hashes side by side behind it: memory grows by 32 bytes a line and no more.
+        // One buffer of four words for all lines, their hashes side by side behind it: memory grows by 32 bytes a line.
         assembly ("memory-safe") {
             let buffer := mload(0x40)
             let hashes := add(buffer, 0x80)
@@ -44,12 +44,13 @@ library StatementHash {
             mstore(buffer, typehash)
             let end := add(lines.offset, shl(7, lines.length))
             for { let line := lines.offset } lt(line, end) { line := add(line, 0x80) } {
+                let payer := calldataload(line)
                 // As abi.encode, refuses an address beyond 160 bits.
-                if shr(160, calldataload(line)) { revert(0, 0) }
-                calldatacopy(add(buffer, 0x20), line, 0x20)
-                calldatacopy(0x00, add(line, 0x20), 0x40)
-                mstore(add(buffer, 0x40), keccak256(0x00, 0x40))
-                calldatacopy(add(buffer, 0x60), add(line, 0x60), 0x20)
+                if shr(160, payer) { revert(0, 0) }
+                // Usage and head, of which the usage makes way for the payer and the hash of the usage.
+                calldatacopy(add(buffer, 0x20), add(line, 0x20), 0x60)
+                mstore(add(buffer, 0x40), keccak256(add(buffer, 0x20), 0x40))
+                mstore(add(buffer, 0x20), payer)
                 mstore(next, keccak256(buffer, 0x80))
                 next := add(next, 0x20)
             }

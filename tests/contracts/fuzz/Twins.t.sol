@@ -10,7 +10,6 @@ import {
     Split,
     Tariff
 } from "../../../contracts/types/Structs.sol";
-import {RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
 import {Harness} from "../support/Harness.sol";
 import {Plain} from "../support/Plain.sol";
 import {vm} from "../support/Vm.sol";
@@ -128,13 +127,8 @@ contract TwinsTest {
         agree(harness.hashLines.selector, words);
     }
 
-    function testFuzz_LinesAreReadAsTheyStand(Line[] memory lines, uint256 i) external view {
-        vm.assume(lines.length != 0);
-        i %= lines.length;
-        (address payer, UsageLanes usage0, UsageLanes usage1) = harness.readLine(lines, i);
-        vm.assertEq(payer, lines[i].payer);
-        vm.assertEq(UsageLanes.unwrap(usage0), UsageLanes.unwrap(lines[i].usage[0]));
-        vm.assertEq(UsageLanes.unwrap(usage1), UsageLanes.unwrap(lines[i].usage[1]));
+    function testFuzz_PayerOf(Line memory line) external view {
+        vm.assertEq(harness.payerOf(line), line.payer);
     }
 
     function testFuzz_ClaimHash(ClaimAuthorization memory authorization) external view {
@@ -143,16 +137,35 @@ contract TwinsTest {
 
     /* ACCOUNTS */
 
-    function testFuzz_AccountsAreStoredAsTheCompilerReadsThem(Account memory account) external {
-        harness.storeAccount(account.balance, account.settled, account.sealedAt);
-        (uint112 balance, uint112 settled, uint32 sealedAt) = harness.slot();
-        vm.assertEq(abi.encode(account), abi.encode(balance, settled, sealedAt));
-    }
-
     function testFuzz_AccountsAreReadAsTheCompilerStoresThem(Account memory account) external {
         harness.storeAccountPlainly(account);
-        (uint256 balance, uint256 settled, uint256 sealedAt) = harness.loadAccount();
-        vm.assertEq(abi.encode(account), abi.encode(balance, settled, sealedAt));
+        (uint256 word, uint256 sealedAt) = harness.loadAccount();
+        vm.assertEq(
+            word,
+            uint256(account.balance) + uint256(account.settled) * 2 ** 112 + uint256(account.sealedAt) * 2
+                ** 224
+        );
+        vm.assertEq(sealedAt, account.sealedAt);
+    }
+
+    /// Any account whose balance and settled fit uint112 together, any price, any time.
+    function testFuzz_Draw(Account memory account, uint256 worth, uint32 sealedAt, uint256 kind) external {
+        account.settled = uint112(account.settled % (uint256(type(uint112).max) - account.balance + 1));
+        // Around settled and around settled + balance in two cases out of four; up to 256 bits in one.
+        if (kind % 4 == 0) worth = account.settled + worth % 3 - (account.settled == 0 ? 0 : 1);
+        if (kind % 4 == 1) worth = uint256(account.settled) + account.balance + worth % 3;
+        if (kind % 4 == 2) worth %= 1 << 128;
+        harness.storeAccountPlainly(account);
+        uint256 drawn = harness.draw(worth, sealedAt);
+
+        uint256 due = worth > account.settled ? worth - account.settled : 0;
+        uint256 expected = due < account.balance ? due : account.balance;
+        vm.assertEq(drawn, expected);
+        (uint112 balance, uint112 settled, uint32 newest) = harness.slot();
+        vm.assertEq(
+            abi.encode(balance, settled, newest),
+            abi.encode(account.balance - expected, account.settled + expected, sealedAt)
+        );
     }
 
     /* TREES */

@@ -29,7 +29,7 @@ contract Harness {
         pure
         returns (uint256)
     {
-        return Assets.unwrap(Pricing.priceDown(rates[0], rates[1], unit, usage[0], usage[1]));
+        return Assets.unwrap(Pricing.priceDown(rates, unit, usage));
     }
 
     function idOfSplit(Split calldata split) external pure returns (bytes32) {
@@ -56,12 +56,8 @@ contract Harness {
         return ClaimHash.hash(authorization);
     }
 
-    function readLine(Line[] calldata lines, uint256 i)
-        external
-        pure
-        returns (address, UsageLanes, UsageLanes)
-    {
-        return Lines.read(lines, i);
+    function payerOf(Line calldata line) external pure returns (address) {
+        return Lines.payerOf(line);
     }
 
     function root(Party[] calldata parties) external pure returns (bytes32, uint256) {
@@ -88,15 +84,16 @@ contract Harness {
         return ShareTree.climb(party, proof);
     }
 
-    function storeAccount(uint256 balance, uint256 settled, uint256 sealedAt) external {
-        Accounts.store(slot, balance, settled, sealedAt);
+    function loadAccount() external view returns (uint256 word, uint256 sealedAt) {
+        return Accounts.load(slot);
+    }
+
+    function draw(uint256 worth, uint256 sealedAt) external returns (uint256 drawn) {
+        (uint256 word,) = Accounts.load(slot);
+        return Accounts.draw(slot, word, worth, sealedAt);
     }
 
     function storeAccountPlainly(Account calldata account) external {
         slot = account;
-    }
-
-    function loadAccount() external view returns (uint256, uint256, uint256) {
-        return Accounts.load(slot);
     }
 }
