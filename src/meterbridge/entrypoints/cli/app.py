@@ -28,6 +28,7 @@ app = typer.Typer(
     name="meterbridge",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: drawing boxes around it takes as long as all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Settlement bridge between metered AI usage and the parties it pays.\n\nTry it: meterbridge demo",
 )

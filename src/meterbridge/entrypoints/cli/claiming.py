@@ -101,7 +101,7 @@ def claimable(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what each party of a split is entitled to, has claimed, and can claim now.
+    """Show what each party of a split has claimed and can claim.
 
     Try:
 
@@ -174,9 +174,10 @@ def claim(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Pay parties what they are entitled to; the first time, with the proof of their share.
+    """Pay parties what they are entitled to.
 
-    Anyone may trigger a claim to a party's own account. The account that pays the gas is --keystore's, or
+    The first time, with the proof of their share. Anyone may trigger a claim to a party's own account.
+    The account that pays the gas is --keystore's, or
     with --from one that the node manages.
 
     Try:

@@ -32,7 +32,7 @@ def demo(
     ] = Path("demo-out"),
     as_json: JsonOption = False,
 ) -> None:
-    """From a usage log to money claimed: the main job for real, in a minute.
+    """Do the main job for real: from a usage log to money claimed.
 
     Runs on a chain inside this process, or with --rpc on a node: with the key of --keystore or
     METERBRIDGE_PRIVATE_KEY, or else the first account that the node itself manages (as anvil does). Test

@@ -51,9 +51,10 @@ def import_(
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
-    """Read usage logs into receipts that await sealing; what is there already is not counted again.
+    """Read usage logs into receipts that await sealing.
 
-    Stops at the first row that cannot be used, naming it, and goes on there when run again; with --skip-bad
+    What is there already is not counted again. Stops at the first row that cannot be used, naming it, and
+    goes on there when run again; with --skip-bad
     it goes on at once and lists what it left out.
 
     Example: meterbridge import calls.csv --map "id=request_id time=ts payer=customer input=prompt_tokens"
@@ -113,7 +114,9 @@ def seal(
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
-    """Seal what was imported into batches, one segment each, and append them to the logs.
+    """Seal what was imported into batches, one segment each.
+
+    They are appended to the logs, which only grow.
 
     Example: meterbridge seal
     """
@@ -173,9 +176,10 @@ def statement(
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign what every account has used by now, and write the statement as JSON for anyone to submit.
+    """Sign what every account has used by now.
 
-    Only accounts whose logs have grown since their last statement are in it. The key is the meter's, which
+    Writes the statement as JSON, for anyone to submit. Only accounts whose logs have grown since their
+    last statement are in it. The key is the meter's, which
     the provider has authorised on the contract.
 
     Example: meterbridge statement --keystore meter.json

@@ -48,7 +48,9 @@ def deposit(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Approve an amount and deposit it under a tariff. All of it is at risk to the tariff's meter.
+    """Approve an amount and deposit it under a tariff.
+
+    All of it is at risk to the tariff's meter, and nothing else is.
 
     Example: meterbridge deposit 25000000 --contract 0x5FbD… --tariff 0x569886d4 --keystore payer.json
     """
@@ -83,7 +85,9 @@ def thaw(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Set how much of your balance is thawing; raising it starts its clock anew, 0 ends it.
+    """Set how much of your balance is thawing.
+
+    Raising it starts its clock anew, lowering it does not, 0 ends it.
 
     Example: meterbridge thaw 10000000 --keystore payer.json
     """
@@ -110,7 +114,9 @@ def withdraw(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Withdraw what has thawed, or what is left of it. Needs nothing of the provider.
+    """Withdraw what has thawed, or what is left of it.
+
+    Needs nothing of the provider.
 
     Example: meterbridge withdraw --contract 0x5FbD… --tariff 0x569886d4 --keystore payer.json
     """
@@ -137,7 +143,7 @@ def escrow(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a payer's account: what is in it, what was drawn, what is thawing.
+    """Show a payer's account: its balance, draws and thaw.
 
     Example: meterbridge escrow 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC
     """

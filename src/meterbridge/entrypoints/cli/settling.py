@@ -47,7 +47,9 @@ def settle(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit signed statements; anyone may, and doing so again draws nothing twice.
+    """Submit signed statements; anyone may.
+
+    Doing so again draws nothing twice.
 
     Without --statement, submits those of the ledger that may still draw something, oldest first. The account
     that pays the gas is --keystore's, or with --from one that the node manages.

@@ -51,7 +51,7 @@ def init(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a split and a tariff on the contract, and begin a ledger for them.
+    """Publish a split and a tariff, and begin a ledger for them.
 
     The account that sends is the tariff's provider. Doing the same again changes nothing.
 
@@ -127,7 +127,9 @@ def signer(
     rpc: RpcOption = DEFAULT_RPC,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a key sign statements for you as the provider, retire it (--until now), or revoke it (--until 0).
+    """Let a key sign statements for you, retire it, or revoke it.
+
+    A key whose --until is over keeps what it sealed before; --until 0 revokes all of it.
 
     Example: meterbridge signer 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --keystore provider.json
     """
@@ -156,7 +158,9 @@ def add(
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
-    """Open an account for a payer, with a fresh secret blind; doing so again changes nothing.
+    """Open an account for a payer, with a fresh secret blind.
+
+    Doing so again changes nothing.
 
     Example: meterbridge account add 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --customer acme
     """

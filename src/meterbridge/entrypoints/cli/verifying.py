@@ -33,9 +33,10 @@ def prove(
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the worked proof of one call: receipt, batch, log, head, signed statement, price, share.
+    """Write the worked proof of one call.
 
-    The proof shows the secret blind of the payer's logs: give it to whoever may know that.
+    It shows receipt, batch, log, head, signed statement, price and one party's share. It also shows the
+    secret blind of the payer's logs: give it to whoever may know that.
 
     Example: meterbridge prove chatcmpl-00000001 --source usage.ndjson
     """
@@ -73,9 +74,9 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check worked proofs from one call's receipt to the payout it paid for; needs no ledger and no network.
+    """Check worked proofs, from one call's receipt to its payout.
 
-    Exit code 0 if everything holds, 1 at the first thing that does not.
+    Needs no ledger and no network. Exit code 0 if everything holds, 1 at the first thing that does not.
 
     Example: meterbridge verify demo-out/proofs/*.json
     """
