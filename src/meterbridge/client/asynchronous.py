@@ -13,7 +13,7 @@ import httpx
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
 from meterbridge.client.synchronous import BATCH, _document
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, UsageRecord, answer_of
+from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of
 
 
 class AsyncClient:
@@ -44,12 +44,12 @@ class AsyncClient:
         self._gathered: list[bytes] = []
         self._turn = asyncio.Lock()
 
-    async def record(self, event: UsageRecord) -> Receipts:
+    async def record(self, event: Sendable) -> Receipts:
         """Gather one event; sends when a batch is full."""
         self._gathered.append(event.line())
         return await self.flush() if len(self._gathered) >= self._batch else Receipts()
 
-    async def send(self, events: Iterable[UsageRecord]) -> Receipts:
+    async def send(self, events: Iterable[Sendable]) -> Receipts:
         """Send events, with all that was gathered before, and tell what became of them."""
         self._gathered += [event.line() for event in events]
         return await self.flush()

@@ -12,7 +12,7 @@ import httpx
 
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, UsageRecord, answer_of
+from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of
 
 BATCH = 500
 
@@ -66,7 +66,7 @@ class Client:
         self._batch, self._sleep = batch, sleep
         self._gathered: list[bytes] = []
 
-    def record(self, event: UsageRecord) -> Receipts:
+    def record(self, event: Sendable) -> Receipts:
         """Gather one event; sends when a batch is full.
 
         Raises:
@@ -75,7 +75,7 @@ class Client:
         self._gathered.append(event.line())
         return self.flush() if len(self._gathered) >= self._batch else Receipts()
 
-    def send(self, events: Iterable[UsageRecord]) -> Receipts:
+    def send(self, events: Iterable[Sendable]) -> Receipts:
         """Send events, with all that was gathered before, and tell what became of them."""
         self._gathered += [event.line() for event in events]
         return self.flush()

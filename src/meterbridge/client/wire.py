@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from meterbridge.client.errors import Refused
 
@@ -47,6 +47,24 @@ class UsageRecord:
             "usage": self.usage,
         }
         return json.dumps({**self.details, **record}, separators=(",", ":"), default=_plain).encode() + b"\n"
+
+
+class Sendable(Protocol):
+    """Whatever becomes one line of NDJSON."""
+
+    def line(self) -> bytes:
+        """Return the line, with its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRecord:
+    """A record of any shape that the service reads, as its JSON object."""
+
+    fields: Mapping[str, Any]
+
+    def line(self) -> bytes:
+        """Return one line of NDJSON."""
+        return json.dumps(self.fields, separators=(",", ":"), default=_plain).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)

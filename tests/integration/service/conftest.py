@@ -16,13 +16,13 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-import _service as support  # noqa: E402  # found through the line above
+import _service as support  # found through the line above
 
-from meterbridge.adapters.signers import LocalSigner  # noqa: E402
-from meterbridge.entrypoints.api.app import create_app  # noqa: E402
-from meterbridge.entrypoints.api.deps import Deps  # noqa: E402
-from meterbridge.entrypoints.api.serving import ServeConfig, build  # noqa: E402
-from meterbridge.services.records import AccountKey, LogKey, LogKind  # noqa: E402
+from meterbridge.adapters.signers import LocalSigner
+from meterbridge.entrypoints.api.app import create_app
+from meterbridge.entrypoints.api.deps import Deps
+from meterbridge.entrypoints.api.serving import ServeConfig, build
+from meterbridge.services.records import AccountKey, LogKey, LogKind
 
 
 @dataclass
@@ -41,7 +41,9 @@ class Live:
 
     def usage(self, kind: LogKind = LogKind.CHARGES) -> tuple[int, ...]:
         """Return the total of a log of the test's payer, sealed or not."""
-        accounts = [a for a in self.book.ledger.accounts(self.book.record.id) if str(a.key.payer) == support.PAYER]
+        accounts = [
+            a for a in self.book.ledger.accounts(self.book.record.id) if str(a.key.payer) == support.PAYER
+        ]
         return self.book.ledger.total(LogKey(accounts[0].key, kind)).lanes if accounts else (0,) * 8
 
     def account(self) -> AccountKey:

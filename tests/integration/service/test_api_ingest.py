@@ -242,7 +242,10 @@ def test_a_released_conflict_corrects_the_stored_charge_and_a_rejected_one_does_
     live.send(support.event("a"), support.event("b"))
     live.send(support.event("a", tokens=20), support.event("b", tokens=30))
     one, two = (item["number"] for item in live.http.get("/v1/quarantine").json()["items"])
-    assert live.http.post(f"/v1/quarantine/{one}/release", json={"note": "cut off"}).json()["state"] == "released"
+    assert (
+        live.http.post(f"/v1/quarantine/{one}/release", json={"note": "cut off"}).json()["state"]
+        == "released"
+    )
     assert live.http.post(f"/v1/quarantine/{two}/reject", json={}).json()["state"] == "rejected"
     assert live.http.post(f"/v1/quarantine/{two}/reject", json={}).status_code == 409
     assert live.usage()[0] == 20 + 12
@@ -260,7 +263,9 @@ def test_a_correction_before_sealing_replaces_and_after_it_goes_to_the_credit_lo
 
     def correct(receipt, buckets):
         body = {"tariff": tariff, "payer": support.PAYER, "receipt": receipt, "reason": "test"}
-        return live.http.post("/v1/corrections", json=body | ({} if buckets is None else {"buckets": buckets}))
+        return live.http.post(
+            "/v1/corrections", json=body | ({} if buckets is None else {"buckets": buckets})
+        )
 
     assert correct(ids[0], {"input": 5}).json()["kind"] == "in place"
     assert live.deps.worker.round()

@@ -1,0 +1,1 @@
+"""Hooks that a gateway adds in three lines: LiteLLM, ASGI, httpx."""
