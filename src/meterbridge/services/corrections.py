@@ -120,7 +120,10 @@ def correct(
         if name is None:
             raise UnknownReceipt(f"charge 0x{receipt_id.hex()} is in a log that was lost", receipt_id)
         sealed = segments.get(name).table
-        return _by_credit(ledger, wanted, sealed.receipts.receipt(place.row), sealed.details[place.row])
+        receipt, details = sealed.receipts.receipt(place.row), sealed.details[place.row]
+        if _was_made_in_place(wanted, receipt, details):
+            return Correction(CorrectionKind.REPEATED)
+        return _by_credit(ledger, wanted, receipt, details)
 
 
 def _in_place(ledger: Ledger, log: LogKey, arrival: int, wanted: _Wanted) -> Correction:
@@ -140,6 +143,13 @@ def _in_place(ledger: Ledger, log: LogKey, arrival: int, wanted: _Wanted) -> Cor
     table = ReceiptTable(ReceiptColumns.of([new]), before.sources, before.event_ids, [text])
     ledger.replace_pending(log, arrival, table)
     return Correction(CorrectionKind.IN_PLACE)
+
+
+def _was_made_in_place(wanted: _Wanted, sealed: Receipt, details: str) -> bool:
+    """Tell whether the receipt was corrected like this before it was sealed."""
+    note = parse_details(details).get(RESERVED_DETAIL, {})
+    same_usage = sealed.usage == (wanted.replacement or UsageVector.zero())
+    return "heard" in note and note.get("reason") == wanted.reason and same_usage
 
 
 def _by_credit(ledger: Ledger, wanted: _Wanted, corrected: Receipt, details: str) -> Correction:

@@ -25,6 +25,7 @@ def _load(name: str) -> ModuleType:
 
 
 _load("metered_world")
+_load("crash_worker")
 
 
 @pytest.fixture

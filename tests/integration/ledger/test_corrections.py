@@ -82,6 +82,17 @@ def test_the_same_correction_again_changes_nothing(world: World, charged: bytes)
     assert world.ledger.total(world.charges()) == UsageVector.zero()
 
 
+@pytest.mark.parametrize("replacement", [None, LESS])
+def test_a_correction_before_sealing_is_known_afterwards(
+    world: World, charged: bytes, replacement: UsageVector | None
+) -> None:
+    fix(world, charged, replacement)
+    world.seal()
+    assert fix(world, charged, replacement, at=6).kind is CorrectionKind.REPEATED
+    assert world.ledger.pending_count(world.record.id) == 0
+    assert fix(world, charged, replacement, reason="another").kind is CorrectionKind.CREDITED
+
+
 @pytest.fixture
 def sealed(world: World, charged: bytes) -> bytes:
     world.seal()
