@@ -12,13 +12,11 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
+from meterbridge.domain.arrays import Bytes, Ints, Words
 from meterbridge.domain.vector_code import (
     LANES,
     VECTOR,
     WORD,
-    Bytes,
-    Ints,
-    Words,
     column,
     compiled,
     constant,

@@ -7,12 +7,11 @@ from typing import Final
 import numpy as np
 from numba.core import types
 
+from meterbridge.domain.arrays import Bytes, Ints
 from meterbridge.domain.errors import OutOfBounds
 from meterbridge.domain.keccak_vectors import RATE_BYTES, STATE_WORDS, absorb
 from meterbridge.domain.vector_code import (
     LANES,
-    Bytes,
-    Ints,
     column,
     compiled,
     copy_bytes,

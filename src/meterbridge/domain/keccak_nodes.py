@@ -6,14 +6,13 @@ beside each other in memory, shifted by a byte.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba.core import types
 
+from meterbridge.domain.arrays import Ints, Words
 from meterbridge.domain.keccak_vectors import RATE_WORDS, STATE_WORDS, absorb
 from meterbridge.domain.receipt_rows import ID, LEAF, NODE_WORDS, OCCURRED_AT, USAGE, Nodes
-from meterbridge.domain.vector_code import LANES, Ints, Words, column, compiled, inlined, swap_bytes
+from meterbridge.domain.vector_code import LANES, column, compiled, inlined, swap_bytes
 
 _FIRST_BIT = np.uint64(1)
 _LAST_BIT = np.uint64(1 << 63)
@@ -32,14 +31,14 @@ def _lay_shifted(blocks: Words, lane: int, at: int, carry: np.uint64, word: np.u
 @inlined
 def _lay_leaf(blocks: Words, lane: int, row: Words, details: Words) -> None:
     """Lay out 0x00, id, time in six bytes, usage and details: 135 bytes and the padding."""
-    carry: Any = np.uint64(0)
+    carry = np.uint64(0)
     for word in range(4):
         carry = _lay_shifted(blocks, lane, word, carry, row[ID + word])
-    carry = carry | swap_bytes(row[OCCURRED_AT]) >> np.uint64(16) << _BYTE  # now seven bytes
+    carry |= swap_bytes(row[OCCURRED_AT]) >> np.uint64(16) << _BYTE  # now seven bytes
     for lane_of_usage in range(8):
-        word = swap_bytes(row[USAGE + lane_of_usage])
-        blocks[lane, 4 + lane_of_usage] = carry | word << _TOP
-        carry = word >> _BYTE
+        count = swap_bytes(row[USAGE + lane_of_usage])
+        blocks[lane, 4 + lane_of_usage] = carry | count << _TOP
+        carry = count >> _BYTE
     for part in range(4):
         blocks[lane, 12 + part] = carry | details[part] << _TOP
         carry = details[part] >> _BYTE

@@ -10,14 +10,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from meterbridge.domain.arrays import Bytes, Words
 from meterbridge.domain.vector_code import (
     INDEX,
     LANES,
     VECTOR,
     WORD,
     ZERO,
-    Bytes,
-    Words,
     constant,
     data_of,
     gather,

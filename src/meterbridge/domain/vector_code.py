@@ -21,15 +21,12 @@ from typing import Any, Final, TypeVar, cast
 import llvmlite.binding
 import numba
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-Bytes = npt.NDArray[np.uint8]
-Words = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
-Int = int | np.integer[Any]
+from meterbridge.domain.arrays import Bytes, Int
+
 F = TypeVar("F", bound=Callable[..., object])
 
 

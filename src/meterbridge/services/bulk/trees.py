@@ -13,12 +13,12 @@ from typing import Final
 
 import numpy as np
 
+from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import LaneOverflow
 from meterbridge.domain.keccak_nodes import join_nodes
 from meterbridge.domain.receipt_rows import HASH_WORDS, NODE_WORDS, Nodes
 from meterbridge.domain.sum_tree import SumNode
 from meterbridge.domain.units import UsageVector
-from meterbridge.domain.vector_code import Ints
 
 PIECE_LEVEL: Final = 16
 PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL

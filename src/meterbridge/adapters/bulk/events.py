@@ -1,0 +1,110 @@
+"""The index of a seal's events: sorted keys, 24 bytes each, searched on disk.
+
+Each entry is three words as they stand in memory: twelve bytes of the event's key as a big-endian number,
+four of the account's number in its seal, eight of the receipt's leaf. Behind them stand the fences, the first
+word of every 256th entry, and the number of entries. Only the fences are held in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from meterbridge.adapters.bulk.files import sync
+from meterbridge.domain.arrays import Words
+from meterbridge.services.ledger_errors import BadSegment
+
+ENTRY_WORDS: Final = 3
+ENTRY_BYTES: Final = 24
+WINDOW: Final = 256
+_WORD_BYTES: Final = 8
+_GAP: Final = 16  # windows that are read in passing rather than by another call
+_HALF: Final = np.uint64(32)
+_LOW: Final = np.uint64(0xFFFFFFFF)
+
+
+class EventIndexWriter:
+    """Appends sorted entries; durable when `close` returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file."""
+        self._path = path
+        self._file = path.open("wb")
+        self._size = 0
+        self._fences: list[Words] = []
+
+    def append(self, entries: Words) -> None:
+        """Append (n, 3) entries; none is before an earlier one."""
+        self._file.write(np.ascontiguousarray(entries).data)
+        self._fences.append(entries[-self._size % WINDOW :: WINDOW, 0].copy())
+        self._size += len(entries)
+
+    def close(self) -> None:
+        """Finish the file and wait until the disk has it."""
+        for fences in self._fences:
+            self._file.write(fences.data)
+        self._file.write(self._size.to_bytes(_WORD_BYTES, "little"))
+        self._file.close()
+        sync(self._path)
+
+
+class EventIndex:
+    """One seal's index."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the fences.
+
+        Raises:
+            BadSegment: when the file is not as long as it says.
+        """
+        self._file = path.open("rb")
+        total = os.fstat(self._file.fileno()).st_size
+        self.size: Final = int.from_bytes(self._pread(max(0, total - _WORD_BYTES), _WORD_BYTES), "little")
+        fences = -(-self.size // WINDOW) * _WORD_BYTES
+        if total != self.size * ENTRY_BYTES + fences + _WORD_BYTES:
+            raise BadSegment(f"the index of events {path} is damaged: it has {total} bytes", total)
+        self._fences = np.frombuffer(self._pread(self.size * ENTRY_BYTES, fences), dtype=np.uint64)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def around(self, firsts: Words) -> Words:
+        """Return (m, 3) entries, sorted, among them all that have one of these first words.
+
+        Args:
+            firsts: (n,) ascending.
+        """
+        if not self.size or not len(firsts):
+            return np.empty((0, ENTRY_WORDS), dtype=np.uint64)
+        before = np.searchsorted(self._fences, firsts, "left") - 1  # equal words may begin a window earlier
+        behind = np.searchsorted(self._fences, firsts, "right") - 1
+        windows = np.unique(np.concatenate([_steps(before), _steps(behind)]).clip(0))
+        breaks = np.flatnonzero(np.diff(windows) > _GAP) + 1
+        return np.concatenate([self._read(run[0], run[-1] + 1) for run in np.split(windows, breaks)])
+
+    def find(self, key: bytes) -> tuple[int, bytes] | None:
+        """Return the account's number and the leaf's first eight bytes of an event by its 16-byte key."""
+        high, low = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:12], "big")
+        for entry in self.around(np.array([high], dtype=np.uint64)):
+            if int(entry[0]) == high and int(entry[1] >> _HALF) == low:
+                return int(entry[1] & _LOW), entry[2].tobytes()
+        return None
+
+    def _read(self, first: int, stop: int) -> Words:
+        start, end = int(first) * WINDOW, min(self.size, int(stop) * WINDOW)
+        data = self._pread(start * ENTRY_BYTES, (end - start) * ENTRY_BYTES)
+        return np.frombuffer(data, dtype=np.uint64).reshape(-1, ENTRY_WORDS)
+
+    def _pread(self, at: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, at)
+
+
+def _steps(ascending: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the values of an ascending column, each once."""
+    steps: npt.NDArray[np.intp] = ascending[np.diff(ascending, prepend=-2) != 0]
+    return steps

@@ -1,0 +1,46 @@
+"""A ledger folder, opened for bulk sealing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from meterbridge.adapters.bulk.events import EventIndex
+from meterbridge.adapters.bulk.ledger import BulkSqlLedger
+from meterbridge.adapters.bulk.seals import EVENTS, SealFolder
+from meterbridge.adapters.bulk.spill import SpillFolder
+from meterbridge.adapters.ledger import DATABASE_NAME
+from meterbridge.adapters.sql.database import Database
+from meterbridge.services.bulk.sealing import BulkSealing
+
+SEGMENTS_NAME: Final = "segments"
+SPILL_NAME: Final = "spill"
+
+
+@dataclass(frozen=True, slots=True)
+class BulkFolder:
+    """The ledger and the seals of a folder."""
+
+    ledger: BulkSqlLedger
+    seals: SealFolder
+    sealing: BulkSealing
+
+
+@contextmanager
+def open_bulk(folder: Path) -> Iterator[BulkFolder]:
+    """Open the ledger of a folder with its seals."""
+    segments = folder / SEGMENTS_NAME
+    ledger = BulkSqlLedger(
+        Database.open_sqlite(folder / DATABASE_NAME), lambda name: EventIndex(segments / name / EVENTS)
+    )
+    seals = SealFolder(segments, ledger.is_known, ledger.log_sizes, _now)
+    with ledger:
+        yield BulkFolder(ledger, seals, BulkSealing(ledger, seals, SpillFolder(folder / SPILL_NAME)))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
