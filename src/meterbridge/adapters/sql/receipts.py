@@ -243,7 +243,8 @@ def _grow_totals(
     for log, total in _totals(connection, sorted(by_log)):
         rows = by_log[log]
         exact = [sum(column) for column in zip(total.lanes, *usage[rows].tolist(), strict=True)]
-        if any(lane > limit for lane, limit in zip(exact, headroom.lanes, strict=True)):
+        lanes = zip(total.lanes, exact, headroom.lanes, strict=True)
+        if any(before < after > limit for before, after, limit in lanes):  # a full lane blocks no other
             raise _first_beyond(total, usage, rows, places, headroom)
         grown.append((UsageVector.of(exact).to_bytes(), log))
     statement = update(LOGS).where(LOGS.c.id == bindparam("log_")).values(total=bindparam("total_"))
@@ -268,9 +269,9 @@ def _first_beyond(
     lanes = list(total.lanes)
     for row in rows:
         for lane in range(LANES):
-            lanes[lane] += int(usage[row, lane])
-            limit = headroom.lanes[lane]
-            if lanes[lane] > limit:
+            added, limit = int(usage[row, lane]), headroom.lanes[lane]
+            lanes[lane] += added
+            if added and lanes[lane] > limit:
                 what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
                 message = f"the log's total of lane {lane} would become {lanes[lane]}; {what} ends at {limit}"
                 return HeadroomExceeded(int(places[row]), message, lanes[lane])
