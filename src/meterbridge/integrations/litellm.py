@@ -49,8 +49,13 @@ class MeterbridgeLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM ships no
 
     def _report(self, kwargs: Mapping[str, Any]) -> None:
         payload = kwargs.get("standard_logging_object")
-        if payload is not None:  # it is missing in the middle of a stream, whose usage comes at its end
-            self._background.put(JsonRecord(record_of(payload) | {"source": self._source}))
+        if payload is None:
+            return  # in the middle of a stream, whose usage comes at its end
+        record = record_of(payload) | {"source": self._source}
+        record["end_user"] = record["end_user"] or kwargs.get(
+            "user"
+        )  # the proxy names one, the library's `user`
+        self._background.put(JsonRecord(record))
 
 
 def record_of(payload: Mapping[str, Any]) -> dict[str, Any]:
