@@ -184,6 +184,7 @@ def test_headroom_of_the_tariff_is_kept(world: World) -> None:
     report = world.take(late, skip_bad=True)
     assert [bad.row_number for bad in report.bad] == [2]
     assert report.added == 2
+    assert world.take([event(6, "c0", output=1)]).added == 1, "a full lane blocks no other"
 
 
 def test_no_lane_can_leave_int64(new_world: Callable[..., World]) -> None:
