@@ -53,7 +53,8 @@ def withdraw(world: World) -> None:
 
 def audit_all(world: World) -> AuditReport:
     """Check every law from the chain alone, and show where every base unit is."""
-    report = audit(world.chain.splitter, from_block=world.chain.block)
+    assets = [world.record.split.asset]
+    report = audit(world.chain.splitter, from_block=world.chain.block, assets=assets)
     world.output.table(
         "The laws, checked from the chain alone",
         ["law", ">checks", "holds"],
