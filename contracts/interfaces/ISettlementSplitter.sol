@@ -31,8 +31,9 @@ import {Assets, UsageLanes} from "../types/Units.sol";
 /// - The token: with its own balances. A token that freezes, fails or lies harms accounts and pots in that token only.
 ///
 /// Tokens that charge a fee on transfer are credited with what arrived, and pay out less than is claimed. Tokens
-/// whose balances shrink on their own are not supported: the last ones to claim find nothing. What is sent here
-/// without `deposit` or `fund` belongs to nobody, and nobody can take it out.
+/// whose balances shrink on their own, or that take more from a sender than it sends, are not supported: the last
+/// ones to claim find nothing. What is sent here without `deposit` or `fund` belongs to nobody, and nobody can take
+/// it out.
 interface ISettlementSplitter is IERC5267 {
     /* EVENTS */
 
@@ -58,7 +59,7 @@ interface ISettlementSplitter is IERC5267 {
     /// @notice `amount` of the payer's balance can be withdrawn from `end` on. None while `amount` is 0.
     event Thawing(bytes32 indexed tariffId, address indexed payer, Assets amount, uint64 end);
 
-    /// @notice `amount` went back to the payer.
+    /// @notice `amount` went back to the payer, and its thaw is over.
     event Withdrawn(bytes32 indexed tariffId, address indexed payer, Assets amount);
 
     /// @notice A line of a statement was settled: `drawn` moved from the account into the pot of the tariff's split.
@@ -255,7 +256,8 @@ interface ISettlementSplitter is IERC5267 {
     function claimTo(Split calldata split, uint256 offset, address recipient) external returns (Assets amount);
 
     /// @notice As `claimTo`, with the party's signed consent, which anyone may submit once, until its deadline.
-    /// @dev ECDSA first, then ERC-1271. A party makes an open authorization void by using its nonce for another one.
+    /// @dev ECDSA first, then ERC-1271. An authorization is used up also when there is nothing to pay. A party makes
+    /// an open one void by using its nonce for another.
     function claimWithAuthorization(
         Split calldata split,
         ClaimAuthorization calldata authorization,
