@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Party, ShareProof} from "../../../contracts/types/Structs.sol";
-import {Harness} from "../support/Harness.sol";
-import {vm} from "../support/Vm.sol";
+import {Party, ShareProof} from "../../contracts/types/Structs.sol";
+import {Harness} from "../contracts/support/Harness.sol";
+import {vm} from "../contracts/support/Vm.sol";
 
 /// What proofs under one root can and cannot show, for every content of them, up to the height of two: a tree is
 /// made of nothing but such steps. Hashes are taken to be without collisions. See scripts/prove.

@@ -4,9 +4,8 @@ pragma solidity 0.8.37;
 /// For the compiler's SMTChecker: its solver reasons in whole numbers, where halmos, in bits, finds no end of a
 /// product of two unknowns divided by a third. The expression is `SettlementSplitter._entitledDown`'s. See scripts/prove.
 contract EntitlementProof {
-    /// Any two parties of a split, of which one may stand for all the others: together they are entitled to at most
-    /// the pot, and to less than two base units below it when they hold all shares. By induction over the tree of
-    /// parties: less than one unit a party.
+    /// Two parties that hold all shares: together they are entitled to at most the pot, and to less than two base
+    /// units below it. For any number of parties the same follows from `isWithinOneUnit`, added up over them.
     function sumIsWithinThePot(uint128 pot, uint128 shareA, uint128 shareB) external pure {
         uint256 total = uint256(shareA) + shareB;
         require(total > 0 && total <= type(uint128).max);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {SettlementSplitter} from "../../../contracts/SettlementSplitter.sol";
-import {Account, Line, Tariff} from "../../../contracts/types/Structs.sol";
-import {Assets, RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
-import {vm} from "../support/Vm.sol";
+import {SettlementSplitter} from "../../contracts/SettlementSplitter.sol";
+import {Account, Line, Tariff} from "../../contracts/types/Structs.sol";
+import {Assets, RateLanes, UsageLanes} from "../../contracts/types/Units.sol";
+import {vm} from "../contracts/support/Vm.sol";
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 
 /// Puts an account into any state that its slot can hold.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
-import {Harness} from "../support/Harness.sol";
-import {vm} from "../support/Vm.sol";
+import {RateLanes, UsageLanes} from "../../contracts/types/Units.sol";
+import {Harness} from "../contracts/support/Harness.sol";
+import {vm} from "../contracts/support/Vm.sol";
 
 /// What Pricing computes, for every rate and usage there is. See scripts/prove.
 contract PricingProof {
