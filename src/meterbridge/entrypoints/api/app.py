@@ -9,10 +9,12 @@ from typing import Any, Final
 import anyio
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 import meterbridge
 from meterbridge.entrypoints.api import health, ingest, operate, reads
 from meterbridge.entrypoints.api.deps import Deps
+from meterbridge.entrypoints.api.ingest import PartlyRefused, RefusedOut
 from meterbridge.entrypoints.api.observed import Observed, logger
 from meterbridge.entrypoints.api.problems import ProblemOut, install_handlers
 
@@ -64,12 +66,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["ProblemOut"] = ProblemOut.model_json_schema()
+        for shape in (ProblemOut, RefusedOut, PartlyRefused):
+            schemas[shape.__name__] = _shape(shape)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         _replace_validation_errors(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _shape(model: type[BaseModel]) -> dict[str, Any]:
+    found = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    found.pop("$defs", None)
+    return found
 
 
 def _replace_validation_errors(document: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ _REFUSALS: Final = documented(400, 401, 403, 404, 413, 415, 429, 503)
 _PARTLY: Final[dict[int | str, dict[str, Any]]] = {
     status: {
         "description": words,
-        "content": {"application/problem+json": {"schema": PartlyRefused.model_json_schema()}},
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/PartlyRefused"}}},
     }
     for status, words in (
         (409, "Events contradict stored ones; both versions are in quarantine. The others are stored."),

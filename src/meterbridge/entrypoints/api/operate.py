@@ -17,7 +17,7 @@ from meterbridge.entrypoints.api.reads import After, Limit, Page
 from meterbridge.services.corrections import correct
 from meterbridge.services.records import AccountKey
 
-router = APIRouter(prefix="/v1", tags=["operating"], responses=documented(401, 403, 404, 409, 422, 503))
+router = APIRouter(prefix="/v1", tags=["operating"], responses=documented(400, 401, 403, 404, 409, 422, 503))
 Number = Annotated[int, Path(ge=1, le=2**62, description="The number of the quarantined event.")]
 
 

@@ -215,7 +215,7 @@ def get_credit(
     Without `margin` the service's own is taken, but no more than the tariff's thaw period.
     """
     if deps.escrows is None:
-        raise Problem(503, "no-chain", "this service was started without a chain: give it --rpc")
+        raise Problem(404, "no-chain", "this service was started without a chain: give it --rpc")
     account = _account(deps, key, tariff_id, payer)
     record = deps.own_tariff(key, account.tariff_id).record
     ahead = min(deps.settings.credit_margin_seconds, record.tariff.thaw_period) if margin is None else margin
