@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterbridge.domain.errors import OutOfBounds
+from meterbridge.domain.errors import OutOfBounds, ProtocolError
 from meterbridge.domain.receipts import Receipt, ReceiptColumns, canonical_details, details_hash, receipt_id
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.receipt_columns import content_keys, details_hashes, receipt_ids
@@ -29,6 +30,31 @@ def test_many_ids_are_those_of_one_at_a_time(events: list[tuple[bytes, str, str]
 def test_many_details_hash_like_one_at_a_time(details: list[dict[str, object]]) -> None:
     texts = [canonical_details(one).decode() if one else "" for one in details]
     assert [row.tobytes() for row in details_hashes(texts)] == [details_hash(one) for one in details]
+
+
+KEYS = st.text(max_size=6) | st.sampled_from(["model", "\u20ac", "\U0001f600", "\ufb33", "\x7f", "\r"])
+LOOSE = st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.text(max_size=8)
+
+
+@given(st.dictionaries(KEYS, LOOSE | st.lists(LOOSE, max_size=3) | st.dictionaries(KEYS, LOOSE, max_size=3)))
+def test_the_fast_way_to_canonical_json_is_the_slow_way(details: dict[str, object]) -> None:
+    """The oracle is a library that does nothing else."""
+    try:
+        expected = rfc8785.dumps(details)  # type: ignore[arg-type]
+    except rfc8785.CanonicalizationError:
+        with pytest.raises(ProtocolError):
+            canonical_details(details)
+        return
+    assert canonical_details(details) == expected
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"a": "\ud800"}, {"\ud800": 1}, {"é": "\ud800"}, {"a": 2**53}, {"a": {1: 2}}, {1: 2}, {"a": b"x"}],
+)
+def test_details_without_canonical_form_are_refused(details: dict[str, object]) -> None:
+    with pytest.raises(ProtocolError, match="no canonical JSON"):
+        canonical_details(details)
 
 
 def test_a_source_beyond_its_length_field_is_refused() -> None:

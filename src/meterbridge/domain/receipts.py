@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
@@ -93,10 +94,29 @@ def canonical_details(details: Mapping[str, object]) -> bytes:
     Raises:
         ProtocolError: when a value has no canonical form (NaN, integers beyond 2**53, …).
     """
+    if _is_flat(details):
+        try:
+            return json.dumps(details, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            pass  # the slow way says what is wrong
     try:
         return rfc8785.dumps(dict(details))  # type: ignore[arg-type]  # it checks the values itself
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise ProtocolError(f"details have no canonical JSON: {error}", details) from error
+
+
+def _is_flat(details: Mapping[str, object]) -> bool:
+    """Tell whether the standard library writes them canonically, too, ten times faster.
+
+    It does for plain dicts of texts and small whole numbers under ASCII keys: no float to print, no keys
+    whose order depends on UTF-16.
+    """
+    return type(details) is dict and all(
+        type(key) is str
+        and key.isascii()
+        and (type(value) is str or value is None or (type(value) is int and abs(value) <= LANE_MAX))
+        for key, value in details.items()
+    )
 
 
 def details_hash(details: Mapping[str, object] | None) -> bytes:

@@ -8,7 +8,7 @@ reported as added is durable. An import that was interrupted is simply run again
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -44,10 +44,11 @@ from meterbridge.services.records import (
     UsageRow,
 )
 
-__all__ = ["Correction", "ImportReport", "correct", "ensure_account", "import_usage"]
+__all__ = ["Correction", "ImportReport", "correct", "details_text", "ensure_account", "import_usage"]
 
 CHUNK_ROWS: Final = 5_000
 """Rows in one transaction: enough that the disk's sync costs little, few enough to hold in memory."""
+DETAILS_DEPTH: Final = 16
 PayerOf = Callable[[UsageEvent], Address]
 
 
@@ -178,9 +179,7 @@ class _Importer:
             raise OutOfBounds(f"a meter counts {max(lanes)}; at most {LANE_MAX} fit one receipt", max(lanes))
         for name, text in (("source", event.source), ("event id", event.id)):
             _require_storable(name, text)
-        if RESERVED_DETAIL in event.details:
-            raise OutOfBounds(f"the detail {RESERVED_DETAIL!r} is reserved for corrections", event.details)
-        details = canonical_details(event.details).decode() if event.details else ""
+        details = details_text(event.details)
         return _Charge(
             row, self._account_of(event), event.source, event.id, event.occurred_at, lanes, details
         )
@@ -238,6 +237,31 @@ class _Importer:
         if not self._skip_bad:
             raise error(bad.row_number, bad.reason, bad.value)
         self.report.bad.append(bad)
+
+
+def details_text(details: Mapping[str, object]) -> str:
+    """Return a receipt's details as canonical JSON, empty for none; refuse what a proof could not show.
+
+    Raises:
+        OutOfBounds: when a key is reserved, a number has a fraction, or the nesting is deeper than 16.
+        ProtocolError: when there is no canonical form.
+    """
+    if RESERVED_DETAIL in details:
+        raise OutOfBounds(f"the detail {RESERVED_DETAIL!r} is reserved for corrections", details)
+    fraction = next(_fractions(details.values(), DETAILS_DEPTH), None)
+    if fraction is not None:
+        raise OutOfBounds(f"the details hold the number {fraction!r}; write fractions as texts", fraction)
+    return canonical_details(details).decode() if details else ""
+
+
+def _fractions(values: Iterable[object], depth: int) -> Iterator[float]:
+    if depth == 0:
+        raise OutOfBounds(f"the details are nested deeper than {DETAILS_DEPTH}", DETAILS_DEPTH)
+    for value in values:
+        if isinstance(value, float):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            yield from _fractions(value.values() if isinstance(value, dict) else value, depth - 1)
 
 
 def _require_storable(name: str, text: str) -> None:

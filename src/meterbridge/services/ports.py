@@ -175,7 +175,7 @@ class AssetLedger(Protocol):
     """What the asset side keeps: submissions and what they drew."""
 
     def record_submission(self, submission: SubmissionRecord) -> None:
-        """Insert or update by transaction hash; what is settled or failed stays so when it is "sent" again."""
+        """Insert or update by transaction hash; what is settled or failed stays so when "sent" again."""
 
     def submissions(self, tariff_id: bytes) -> list[SubmissionRecord]:
         """Return all submissions for a tariff, in the order in which they were first recorded."""

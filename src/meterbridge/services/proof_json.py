@@ -20,8 +20,9 @@ SIBLING is {"side": "left" or "right", "hash": "0x…", "sum": [eight decimal st
 
 How to verify it by hand, in this order: `id` from blind, source and event id; `details` by hash; the
 receipt's leaf and `batch.path` to `batch.root`; its element, with `batch.size`, and `element.path` to the log
-in `head`; the head's hash and usage into the payer's line; the line hashes, tariff id and time into the digest;
-the signature. Then `document` by hash, `split` by its id, `share` to the split's root, and the two amounts.
+in `head`; the head's hash and usage into the payer's line; the line hashes, tariff id and time into the
+digest; the signature. Then `document` by hash, `split` by its id, `share` to the split's root, and the two
+amounts.
 """
 
 from __future__ import annotations

@@ -114,10 +114,22 @@ def test_source_and_event_id_cannot_be_shifted_into_each_other(world: World) -> 
         (event(2, "c0", output=2**53 - 1, reasoning=1), "at most 9007199254740991"),
         (replace(event(2, "c0", input=1), id="a\0b"), "NUL"),
         (replace(event(2, "c0", input=1), id="\ud800"), "not valid Unicode"),
-        (replace(event(2, "c0", input=1), details={"price": 0.5, "n": float("nan")}), "canonical"),
+        (replace(event(2, "c0", input=1), details={"n": 2**53}), "canonical"),
+        (replace(event(2, "c0", input=1), details={"usage": [{"cost": 0.5}]}), "hold the number 0.5"),
         (replace(event(2, "c0", input=1), details={"meterbridge": 1}), "reserved"),
     ],
-    ids=["name", "silent", "address", "bucket", "absurd", "nul", "surrogate", "details", "reserved"],
+    ids=[
+        "name",
+        "silent",
+        "address",
+        "bucket",
+        "absurd",
+        "nul",
+        "surrogate",
+        "details",
+        "fraction",
+        "reserved",
+    ],
 )
 def test_a_bad_row_is_named_and_left_out_on_request(world: World, bad: UsageEvent, reason: str) -> None:
     events = [event(1, "c0", input=10), bad, event(3, "c1", output=3)]
