@@ -15,8 +15,10 @@ from metered_world import DOCUMENT, Refused, Row, World, address, event, rows
 from meterbridge.domain.events import UsageEvent
 from meterbridge.domain.receipts import receipt_id
 from meterbridge.domain.units import INT64_MAX, UsageVector
+from meterbridge.services.exchange import canonical_json, load_json, proof_from_json, proof_to_json
 from meterbridge.services.ledger_errors import BadUsage, Conflict, UnknownTariff, UsageConflict
 from meterbridge.services.metering import ensure_account, import_usage
+from meterbridge.services.proofs import prove, verify_proof
 from meterbridge.services.records import AccountKey, LogKind
 
 
@@ -104,6 +106,20 @@ def test_source_and_event_id_cannot_be_shifted_into_each_other(world: World) -> 
     assert world.take([one, other]).added == 2
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth > 1 else []
+
+
+def test_details_may_be_nested(world: World) -> None:
+    world.take([replace(event(1, "c0", input=1), details={"a": nested(15)})])
+    world.seal()
+    world.state()
+    receipt = receipt_id(world.blind(0), "gateway", "call-000001")
+    proof = prove(world.ledger, world.segments, world.accounts[0], receipt)
+    shown = verify_proof(proof_from_json(load_json(canonical_json(proof_to_json(proof)))))
+    assert shown.proven.details == {"a": nested(15)}
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -116,6 +132,7 @@ def test_source_and_event_id_cannot_be_shifted_into_each_other(world: World) -> 
         (replace(event(2, "c0", input=1), id="\ud800"), "not valid Unicode"),
         (replace(event(2, "c0", input=1), details={"n": 2**53}), "canonical"),
         (replace(event(2, "c0", input=1), details={"usage": [{"cost": 0.5}]}), "hold the number 0.5"),
+        (replace(event(2, "c0", input=1), details={"a": nested(16)}), "nested deeper than 16"),
         (replace(event(2, "c0", input=1), details={"meterbridge": 1}), "reserved"),
     ],
     ids=[
@@ -128,6 +145,7 @@ def test_source_and_event_id_cannot_be_shifted_into_each_other(world: World) -> 
         "surrogate",
         "details",
         "fraction",
+        "deep",
         "reserved",
     ],
 )
