@@ -158,24 +158,14 @@ class Service:
 def start(book: Book, *arguments: str, settings: dict[str, int] | None = None, sign: bool = True) -> Service:
     """Start a service on a free port without waiting for it."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "meterbridge",
-        "serve",
-        "--ledger",
-        str(book.folder),
-        "--port",
-        str(port),
-    ]
+    code = "from meterbridge.entrypoints.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--ledger", str(book.folder), "--port", str(port)]
     if book.database is not None:
         command += ["--database", book.database]
     for name, value in (settings or {}).items():
         command += ["--set", f"{name}={value}"]
     log = book.folder / f"serve-{port}.log"
     environment = {**os.environ, "METERBRIDGE_PRIVATE_KEY": METER_KEY.hex()} if sign else dict(os.environ)
-    code = "import sys; from meterbridge.entrypoints.cli.serve import serve; import typer; typer.run(serve)"
-    command[1:4] = ["-c", code]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=output, start_new_session=True, env=environment

@@ -155,19 +155,18 @@ def main() -> None:
     for kind in ("sqlite", "postgresql"):
         sizes = [size for size in volume if not options.only or f"{kind}_{size}" in options.only]
         if kind == "postgresql" and sizes and (missing := support.postgres_missing()):
-            print(f"{kind}: skipped, {missing}", file=sys.stderr)
+            sys.stderr.write(f"{kind}: skipped, {missing}\n")
             continue
         for size in sizes:
-            with tempfile.TemporaryDirectory() as folder:
-                with support.postgres(fsync=True) if kind == "postgresql" else nullcontext() as url:
-                    book = support.Book(Path(folder), url)
-                    workers = 1 if size == 1 and kind == "sqlite" else options.workers
-                    result = measure(book, size, int(volume[size] * options.scale), workers)
-                    book.close()
+            database = support.postgres(fsync=True) if kind == "postgresql" else nullcontext()
+            with tempfile.TemporaryDirectory() as folder, database as url:
+                book = support.Book(Path(folder), url)
+                result = measure(book, size, int(volume[size] * options.scale), options.workers)
+                book.close()
             found[f"{kind}_{size}"] = result
-            print(f"{kind}_{size}: {result}", file=sys.stderr)
+            sys.stderr.write(f"{kind}_{size}: {result}\n")
     if options.json:
-        print(json.dumps(found))
+        sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

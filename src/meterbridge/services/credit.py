@@ -59,6 +59,15 @@ class Credit:
     unsettled: AssetAmount
 
 
+def usual_margin(wanted: int, tariff: Tariff) -> int:
+    """Return how far ahead to reckon, in seconds: as wanted, within nine tenths of the thaw period.
+
+    Beyond the thaw period nothing is secured, and the contract's clock is that of the newest block, which
+    is always somewhat behind ours.
+    """
+    return min(wanted, tariff.thaw_period * 9 // 10)
+
+
 def read_secured(chain: Escrows, record: TariffRecord, payer: Address, now: int, margin: int) -> Secured:
     """Ask the chain what is secured until `now + margin`, both in seconds.
 

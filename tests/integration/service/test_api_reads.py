@@ -127,7 +127,7 @@ def test_credit_is_what_is_secured_less_what_is_unsettled(live):
     assert found == {
         "allowed": True,
         "remaining": str(1_000 - (162 - 62)),
-        "until": 1_000 + 3_600,  # the margin, but no more than the thaw period
+        "until": 1_000 + 3_240,  # the margin, within nine tenths of the thaw period
         "secured": "1000",
         "unsettled": "100",
     }

@@ -15,7 +15,7 @@ from meterbridge.entrypoints.api import examples
 from meterbridge.entrypoints.api.deps import DepsHere, ReadKey, tariff_id_of
 from meterbridge.entrypoints.api.problems import Problem, documented
 from meterbridge.services import log_tree
-from meterbridge.services.credit import credit, read_secured
+from meterbridge.services.credit import credit, read_secured, usual_margin
 from meterbridge.services.exchange import statement_to_json, tariff_record_to_json
 from meterbridge.services.json_fields import hex_of, lanes_of
 from meterbridge.services.proof_json import proof_to_json
@@ -212,13 +212,15 @@ def get_credit(
 ) -> CreditOut:
     """Tell how far a payer may be served: what is secured on chain less what is not yet settled.
 
-    Without `margin` the service's own is taken, but no more than the tariff's thaw period.
+    Without `margin` the service's own is taken, within nine tenths of the tariff's thaw period. A margin
+    beyond the thaw period secures nothing: everything could be withdrawn by then.
     """
     if deps.escrows is None:
         raise Problem(404, "no-chain", "this service was started without a chain: give it --rpc")
     account = _account(deps, key, tariff_id, payer)
     record = deps.own_tariff(key, account.tariff_id).record
-    ahead = min(deps.settings.credit_margin_seconds, record.tariff.thaw_period) if margin is None else margin
+    usual = usual_margin(deps.settings.credit_margin_seconds, record.tariff)
+    ahead = usual if margin is None else margin
     secured = read_secured(deps.escrows, record, account.payer, int(deps.now()), ahead)
     found = credit(deps.ledger, record, account.payer, secured)
     return CreditOut(

@@ -123,8 +123,7 @@ def _signer(config: ServeConfig) -> StatementSigner | None:
 
     if config.keystore is None and KEY_VARIABLE not in os.environ:
         return None
-    keystore = None if config.keystore is None else Path(config.keystore)
-    return open_signer(keystore, None if config.password_file is None else Path(config.password_file))
+    return open_signer(config.keystore, None if config.password_file is None else Path(config.password_file))
 
 
 def _connect(rpc: str, ledger: BulkLedger, signer: StatementSigner | None) -> SplitterClient | None:

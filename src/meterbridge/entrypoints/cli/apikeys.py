@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
-from meterbridge.entrypoints.cli.serve import DatabaseOption
+from meterbridge.entrypoints.cli.serve import DatabaseOption, require_extra
 
 if TYPE_CHECKING:
     from meterbridge.adapters.intake.api_keys import ApiKey, ApiKeys
@@ -41,6 +41,7 @@ def new(
 
     Example: meterbridge apikeys new --scope ingest --name gateway-eu
     """
+    require_extra()
     from meterbridge.adapters.intake.api_keys import Scope
     from meterbridge.domain.addresses import Address
     from meterbridge.domain.errors import OutOfBounds
@@ -133,6 +134,7 @@ def revoke(
 
 
 def _keys(ledger: str, database: str | None) -> ApiKeys:
+    require_extra()
     from meterbridge.adapters.intake.api_keys import ApiKeys
     from meterbridge.entrypoints.api.serving import open_database
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
-from meterbridge.entrypoints.cli.serve import DatabaseOption
+from meterbridge.entrypoints.cli.serve import DatabaseOption, require_extra
 
 if TYPE_CHECKING:
     from meterbridge.adapters.intake.quarantine import QuarantinedEvent
@@ -33,6 +33,7 @@ def list_held(
 
     Example: meterbridge quarantine list --ledger books
     """
+    require_extra()
     from meterbridge.adapters.intake.decisions import decision_json
     from meterbridge.adapters.intake.quarantine import Quarantine
     from meterbridge.entrypoints.api.serving import open_database
@@ -84,6 +85,7 @@ def reject(
 def _decide(
     number: int, note: str | None, ledger: str, database: str | None, as_json: bool, *, released: bool
 ) -> None:
+    require_extra()
     from pathlib import Path
 
     from meterbridge.adapters.intake import decisions

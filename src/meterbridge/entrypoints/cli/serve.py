@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from typing import Annotated
 
 import typer
 
+from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.entrypoints.cli.keys import KeystoreOption, PasswordFileOption
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, LedgerOption, command
 
@@ -20,6 +22,13 @@ DatabaseOption = Annotated[
         help="PostgreSQL (postgresql://user@host/name) when several processes share the work; else SQLite.",
     ),
 ]
+
+
+_PACKAGES = ("fastapi", "uvicorn", "psycopg", "opentelemetry", "prometheus_client", "httpx")
+
+
+class MissingExtra(MeterbridgeError):
+    """A package of an optional part is not installed."""
 
 
 @command
@@ -55,6 +64,7 @@ def serve(
 
     Example: meterbridge serve --ledger books --keystore meter.json --set seal_seconds=60
     """
+    require_extra()
     from meterbridge.entrypoints.api.serving import ServeConfig, run
     from meterbridge.entrypoints.api.settings import Settings
 
@@ -76,6 +86,19 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="meterbridge-metrics-") as folder:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)  # before any worker makes a metric
         run(config, host, port, workers)
+
+
+def require_extra() -> None:
+    """Check that the packages of the service are installed.
+
+    Raises:
+        MissingExtra: saying how to install them.
+    """
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"the metering service needs {', '.join(missing)}: pip install 'meterbridge[serve]'", missing
+        )
 
 
 def _settings(limits: list[str]) -> dict[str, int]:
