@@ -257,7 +257,7 @@ class Real:
     scale=st.sampled_from([0, 0, 1, 6, 36]),
     shares=st.tuples(*(st.sampled_from([1, 3, 10**6, 2**100, UINT128_MAX // 4]) for _ in range(PARTIES))),
 )
-# Chance seldom finds three steps that must meet: a thaw that settling cuts into, and a deposit that it must not free.
+# Chance seldom finds steps that must meet: a thaw that settling cuts into, a deposit that it must not free.
 @example(
     opening=(("deposit", 0, 10**6), ("deposit", 1, 10**6)),
     steps=[
