@@ -42,8 +42,12 @@ PAYERS: Final = 1000
 MILLION: Final = 1_000_000
 METER_KEY: Final = keccak256(b"the meter of the gas benchmark")
 DEPOSIT: Final = 900_000_000_000
-# 0.15 to 15 US dollars a million: input, cache read, cache write, output, audio; three meters are unused.
-RATES: Final = Rates.of((3_000_000, 150_000, 3_750_000, 15_000_000, 10_000_000, 0, 0, 0))
+# 0.30 to 15 US dollars a million: input, cache read, cache write and output, as most providers charge; and a
+# tariff that uses every meter.
+FOUR_RATES: Final = Rates.of((3_000_000, 300_000, 3_750_000, 15_000_000, 0, 0, 0, 0))
+EIGHT_RATES: Final = Rates.of(
+    (3_000_000, 300_000, 3_750_000, 15_000_000, 10_000_000, 20_000_000, 500_000, 40_000)
+)
 
 
 def compile_contracts() -> None:
@@ -188,10 +192,10 @@ class World:
         zeros = data.count(0)
         return Spent(int(receipt["gasUsed"]), 21_000 + 4 * zeros + 16 * (len(data) - zeros))
 
-    def tariff(self, split: Split, salt: str) -> Tariff:
+    def tariff(self, split: Split, salt: str, rates: Rates = FOUR_RATES) -> Tariff:
         """Return a tariff of the provider on a split."""
         terms = keccak256(salt.encode())
-        return Tariff(Address.parse(self.provider), split.id, RATES, 6, 86_400, terms)
+        return Tariff(Address.parse(self.provider), split.id, rates, 6, 86_400, terms)
 
     def deposit_for(self, tariff: Tariff, split: Split, payers: Sequence[Address]) -> None:
         """Fill the accounts of many payers, fifty a transaction."""
@@ -206,7 +210,10 @@ class World:
 
     def settle(self, tariff: Tariff, payers: Sequence[Address], moment: int) -> Spent:
         """Sign and submit a statement of these payers' usage at a moment; check what it drew."""
-        lines = tuple(Line(payer, usage_at(i, moment), head_of(i, moment)) for i, payer in enumerate(payers))
+        meters = sum(rate > 0 for rate in tariff.rates.lanes)
+        lines = tuple(
+            Line(payer, usage_at(i, moment, meters), head_of(i, moment)) for i, payer in enumerate(payers)
+        )
         statement = Statement(tariff.id, START - 10_000 + moment, lines)
         signature = self.meter.unsafe_sign_hash(statement.digest(self.domain)).signature
         call = self.splitter.functions.settle(
@@ -225,11 +232,12 @@ class World:
         return spent
 
 
-def usage_at(payer: int, moment: int) -> UsageVector:
-    """Return a payer's cumulative usage: five meters in use, millions to billions of tokens."""
+def usage_at(payer: int, moment: int, meters: int) -> UsageVector:
+    """Return a payer's cumulative usage: millions to billions of tokens on each of the first meters."""
     step = 1_000_003 * moment + 7_919 * payer
-    used = (411_734_561 + 3 * step, 1_812_345_679 + 5 * step, 91_234_567 + step, 67_812_345 + step)
-    return UsageVector.of((*used, 5_123_457 + step // 8, 0, 0, 0))
+    used = [411_734_561 + 3 * step, 1_812_345_679 + 5 * step, 91_234_567 + step, 67_812_345 + step]
+    used += [5_123_457 + step // 8, 3_812_345 + step // 9, 1_234_567 + step, 31_234_567 + step]
+    return UsageVector.of(lane if meter < meters else 0 for meter, lane in enumerate(used))
 
 
 def head_of(payer: int, moment: int) -> bytes:

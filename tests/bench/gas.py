@@ -8,6 +8,8 @@ state, not EIP-2929: every slot that is written was written before, in an earlie
   settle_100_per_line        the same for 100 payers in one statement, divided by 100
   settle_1000_per_line       for 1,000 payers, divided by 1,000; fits the cap of 2^24 gas a transaction
   settle_1000_first_per_line for 1,000 payers who were never settled before
+  settle_100_eight_meters_per_line
+                             for 100 payers and a tariff of eight meters; all others have four in use
   claim_first_3              a first claim with its proof, of a split with 3 parties, to an account that
                              holds the token; claim_first_3_fresh: to one that never held it
   claim_first_1000000        the same with 1,000,000 parties, whose leaves and nodes are all really hashed
@@ -39,6 +41,7 @@ from typing import Any, Final
 from _anvil import NoAnvil, anvil
 from _world import (
     DEPOSIT,
+    EIGHT_RATES,
     FIAT,
     MILLION,
     PAYERS,
@@ -91,6 +94,15 @@ def measure_settlements(world: World, tariff: Tariff, split: Split) -> dict[str,
         spent = world.settle(tariff, payers[:count], moment)
         found[name] = (spent.total, spent.execution)
     return found
+
+
+def measure_eight_meters(world: World, split: Split) -> Figures:
+    """Settle 100 payers, again and warm, under a tariff that uses every meter."""
+    tariff = world.tariff(split, "eight meters", EIGHT_RATES)
+    payers = [account_of("payer", number) for number in range(100)]
+    world.deposit_for(tariff, split, payers)
+    world.settle(tariff, payers, 1)
+    return {"settle_100_eight_meters_per_line": per(world.settle(tariff, payers, 2).total, 100)}
 
 
 def settlement_figures(small: dict[str, tuple[int, int]], big: dict[str, tuple[int, int]]) -> Figures:
@@ -240,6 +252,7 @@ def measure(w3: Web3, say: Callable[[str], None]) -> Figures:
     settled = measure_settlements(world, world.tariff(small, "three"), small)
     say("settling on a split of 1,000,000 parties")
     figures = settlement_figures(settled, measure_settlements(world, world.tariff(big, "a million"), big))
+    figures |= measure_eight_meters(world, small)
     say("claims, escrow, and what they are compared with")
     figures |= measure_tokens(world, tree)
     say("the same with a token behind the plainest proxy")
@@ -285,7 +298,7 @@ def main() -> int:
     compile_contracts()
     try:
         with anvil("--hardfork", "osaka", "--timestamp", str(START), "--accounts", "10") as w3:
-            figures = measure(w3, lambda text: print(text, file=sys.stderr))  # noqa: T201  # progress
+            figures = measure(w3, lambda text: print(text, file=sys.stderr))  # progress
     except NoAnvil as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
