@@ -14,12 +14,20 @@ SOURCES = sorted(p for p in (ROOT / "contracts").rglob("*.sol") if "mocks" not i
 
 
 def solidity_tests() -> set[str]:
-    """Return the names of all tests of the contracts."""
-    sources = (path.read_text() for path in (ROOT / "tests" / "contracts").rglob("*.t.sol"))
-    return {name for text in sources for name in re.findall(r"^    function (\w+)\(", text, re.MULTILINE)}
+    """Return the names of all tests and proofs of the contracts."""
+    paths = [*(ROOT / "tests" / "contracts").rglob("*.t.sol"), *(ROOT / "tests" / "symbolic").glob("*.sol")]
+    return {
+        name
+        for path in paths
+        for name in re.findall(r"^    function (\w+)\(", path.read_text(), re.MULTILINE)
+    }
 
 
-NAMED = sorted(set(re.findall(r"`((?:test|invariant|check)_\w+)`", SECURITY)))
+PROVEN = SECURITY.partition("## What is proven")[2]
+NAMED = sorted(
+    {*re.findall(r"`((?:test|invariant)_\w+)`", SECURITY), *re.findall(r"`(\w+)`[,|\s]", PROVEN)}
+    | {"afterInvariant"}
+)
 
 
 def test_the_page_names_tests() -> None:
@@ -57,3 +65,16 @@ def test_links_lead_somewhere() -> None:
     for page in [*PAGES.glob("*.md"), ROOT / "docs" / "security.md"]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_proof_is_on_the_page() -> None:
+    sources = (path.read_text() for path in (ROOT / "tests" / "symbolic").glob("*.sol"))
+    proofs = {
+        name
+        for text in sources
+        for name in re.findall(
+            r"^    function (\w+)\([^)]*\)\s+external (?:view |pure )?\{", text, re.MULTILINE
+        )
+        if "assert(" in text
+    }
+    assert not proofs - set(NAMED) - {"put", "isValidSignature"}
