@@ -13,15 +13,22 @@ from meterbridge.entrypoints.cli.running import JsonOption, command
 
 if TYPE_CHECKING:
     from meterbridge.adapters.chain.senders import Sender
-    from meterbridge.adapters.signers import LocalSigner
+    from meterbridge.services.ports import StatementSigner
 
 app = typer.Typer(no_args_is_help=True, help="Make and inspect encrypted keystores.")
 
 PASSWORD_VARIABLE = "METERBRIDGE_PASSWORD"
 KEY_VARIABLE = "METERBRIDGE_PRIVATE_KEY"
+KMS_PREFIX = "kms:"
 KeystoreOption = Annotated[
-    Path | None,
-    typer.Option("--keystore", "-k", metavar="FILE", help="Encrypted keystore of the key to sign with."),
+    str | None,
+    typer.Option(
+        "--keystore",
+        "--signer",
+        "-k",
+        metavar="FILE|kms:KEY",
+        help="The key to sign with: an encrypted keystore, or one of AWS KMS by its id, ARN or alias.",
+    ),
 ]
 PasswordFileOption = Annotated[
     Path | None,
@@ -68,33 +75,43 @@ def show(
 
     Example: meterbridge keys show meter.json
     """
+    from meterbridge.adapters.signers import KeystoreSigner
     from meterbridge.entrypoints.cli.output import Output
 
-    signer = open_signer(file, password_file)
+    signer = KeystoreSigner.open(file, _password(password_file, file, confirm=False))
     output = Output(as_json)
     output.say(str(signer.address))
     output.result({"address": str(signer.address), "file": str(file)})
 
 
-def open_signer(keystore: Path | None, password_file: Path | None) -> LocalSigner:
-    """Return the key of a keystore or, for development only, of the environment.
+def open_signer(named: str | None, password_file: Path | None) -> StatementSigner:
+    """Return the key that is named, or for development only that of the environment.
+
+    Args:
+        named: path of a keystore, or `kms:` and the id, ARN or alias of a key in AWS KMS.
+        password_file: its first line opens the keystore.
 
     Raises:
-        SignerError: when neither is given, or the keystore does not open.
+        SignerError: when nothing is named, the keystore does not open, or KMS does not know the key.
     """
     from meterbridge.adapters.signers import KeystoreSigner, LocalSigner, SignerError
 
-    if keystore is not None:
+    if named is not None and named.startswith(KMS_PREFIX):
+        from meterbridge.adapters.kms import KmsSigner
+
+        return KmsSigner(named.removeprefix(KMS_PREFIX))
+    if named is not None:
+        keystore = Path(named)
         return KeystoreSigner.open(keystore, _password(password_file, keystore, confirm=False))
     if key := os.environ.get(KEY_VARIABLE):
         return LocalSigner.from_hex(key)
     raise SignerError(
-        f"no key to sign with: give --keystore FILE (meterbridge keys new FILE makes one), "
+        f"no key to sign with: give --keystore FILE (meterbridge keys new FILE makes one) or kms:KEY, "
         f"or for development set {KEY_VARIABLE}"
     )
 
 
-def find_sender(keystore: Path | None, password_file: Path | None, address: str | None) -> Sender:
+def find_sender(keystore: str | None, password_file: Path | None, address: str | None) -> Sender:
     """Return who sends transactions: an account of the node, or a key of ours.
 
     Raises:
