@@ -56,6 +56,7 @@ def _stop(deps: Deps) -> None:
         deps.worker.stop()
     drained = deps.recorder.close(deps.settings.drain_seconds)
     deps.parsing.shutdown(wait=False)
+    deps.close()
     logger.info("stopped", extra={"fields": {"drained": drained}})
 
 

@@ -34,6 +34,7 @@ class Deps:
         signer: signs statements; without one the service seals and never signs.
         escrows: what is secured on chain; without it `credit` answers 503.
         now: seconds since 1970.
+        close: closes the database, at the very end.
     """
 
     ledger: Ledger
@@ -45,6 +46,7 @@ class Deps:
     signer: StatementSigner | None = None
     escrows: Escrows | None = None
     now: Callable[[], float] = time.time
+    close: Callable[[], None] = lambda: None
     metrics: Metrics = field(default_factory=Metrics)
     parsing: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")

@@ -109,6 +109,7 @@ def build(config: ServeConfig, metrics: Metrics | None = None) -> Deps:
         settings=settings,
         signer=signer,
         escrows=chain,
+        close=ledger.close,
         metrics=metrics or Metrics(),
     )
     work = Work(ledger, segments, settings, deps.metrics, lambda: recorder.stored_events, signer)
