@@ -13,6 +13,7 @@ from meterbridge.entrypoints.cli import (
     demo,
     deploy,
     deployment,
+    devnet,
     keys,
     metering,
     paying,
@@ -53,6 +54,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(apikeys.app, name="apikeys")
 app.command()(deploy.deploy)
 app.add_typer(deployment.app, name="deployment")
+app.command()(devnet.devnet)
 app.add_typer(keys.app, name="keys")
 app.add_typer(vectors.app, name="vectors")
 
