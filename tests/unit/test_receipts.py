@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterbridge.domain.errors import BadBatch, OutOfBounds, ProtocolError
+from meterbridge.domain.events import UsageEvent
 from meterbridge.domain.receipts import (
     Receipt,
     ReceiptColumns,
@@ -158,3 +159,9 @@ def test_details_hash_their_canonical_json() -> None:
 def test_details_without_canonical_form_are_refused(value: object) -> None:
     with pytest.raises(ProtocolError, match="canonical"):
         details_hash({"x": value})
+
+
+@pytest.mark.parametrize("source", ["void", "replacement"])
+def test_sources_of_corrections_are_reserved(source: str) -> None:
+    with pytest.raises(OutOfBounds, match="reserved"):
+        UsageEvent(source, "01" * 32, 0, None, {})

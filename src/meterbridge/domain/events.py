@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meterbridge.domain.errors import OutOfBounds, ProtocolError
-from meterbridge.domain.receipts import LANE_MAX, OCCURRED_AT_MAX, VOID_SOURCE
+from meterbridge.domain.receipts import LANE_MAX, OCCURRED_AT_MAX, RESERVED_SOURCES
 from meterbridge.domain.units import LANES, UsageVector, require_int
 
 BUCKETS: Final = (
@@ -64,7 +64,7 @@ class UsageEvent:
     def __post_init__(self) -> None:
         if not self.id:
             raise OutOfBounds("an event needs an id", self.id)
-        if not self.source or self.source == VOID_SOURCE:
+        if not self.source or self.source in RESERVED_SOURCES:
             raise OutOfBounds(f"source {self.source!r} is reserved or empty; name who reports", self.source)
         require_int("event time (milliseconds since 1970)", self.occurred_at, 0, OCCURRED_AT_MAX)
         for bucket, count in self.buckets.items():

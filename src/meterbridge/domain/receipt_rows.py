@@ -6,12 +6,16 @@ usage stand side by side, so that a row holds the same twelve words that make a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from meterbridge.domain.units import LANES
+from meterbridge.domain.arrays import Bytes, Ints
+from meterbridge.domain.sum_tree import SumNode
+from meterbridge.domain.units import LANES, UsageVector
 
 Rows = npt.NDArray[np.void]
 """(n,) of `RECEIPT`."""
@@ -43,6 +47,15 @@ NODE_WORDS: Final = 12
 HASH_WORDS: Final = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Receipts with their event ids: text i is `texts[offsets[i]:offsets[i + 1]]`."""
+
+    rows: Rows
+    texts: Bytes
+    offsets: Ints
+
+
 def words_of(rows: Rows) -> npt.NDArray[np.uint64]:
     """Return the same memory as (n, 20) words."""
     return rows.view(np.uint64).reshape(len(rows), ROW_WORDS)
@@ -51,3 +64,18 @@ def words_of(rows: Rows) -> npt.NDArray[np.uint64]:
 def nodes_of(rows: Rows) -> Nodes:
     """Return the leaves of receipts as (n, 12) nodes, which share their memory."""
     return words_of(rows)[:, LEAF : LEAF + NODE_WORDS]
+
+
+def sum_node(node: Nodes) -> SumNode:
+    """Return one node of twelve words as a domain value."""
+    lanes = node[HASH_WORDS:].astype(np.int64).tolist()
+    return SumNode(node[:HASH_WORDS].tobytes(), UsageVector.of(lanes))
+
+
+def node_words(nodes: Sequence[SumNode]) -> Nodes:
+    """Return domain values as (n, 12) words."""
+    words = np.empty((len(nodes), NODE_WORDS), dtype=np.uint64)
+    for row, node in zip(words, nodes, strict=True):
+        row[:HASH_WORDS] = np.frombuffer(node.hash, dtype=np.uint64)
+        row[HASH_WORDS:] = np.array(node.sum.lanes, dtype=np.int64).view(np.uint64)
+    return words

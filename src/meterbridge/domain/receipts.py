@@ -23,6 +23,12 @@ OCCURRED_AT_MAX: Final = 2**48 - 1
 SOURCE_BYTES_MAX: Final = 2**16 - 1
 VOID_SOURCE: Final = "void"
 """The source of every credit; no charge may use it."""
+REPLACEMENT_SOURCE: Final = "replacement"
+"""The source of charges that replace a corrected one, whose id in hex is their event id.
+
+No event may use it: it could stand in the way of somebody's correction.
+"""
+RESERVED_SOURCES: Final = (VOID_SOURCE, REPLACEMENT_SOURCE)
 
 Times = npt.NDArray[np.int64]
 

@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 from meterbridge.domain.errors import ProtocolError
 
 DEPTH_MAX: Final = 32
-_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+# A string that never closes matches up to the end: searching on at each quote would take quadratic time.
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 
 
 class BadJson(ProtocolError):

@@ -272,10 +272,20 @@ def log_element(size: int, batch: SumNode) -> SumNode:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """A log at one moment: how many batches it has, and the root over them."""
+    """A log at one moment: how many batches it has, and the root over them.
+
+    Raises:
+        BadProof: when there are no batches and the root is not empty, or the other way, or a sum is negative.
+    """
 
     size: int
     root: SumNode
+
+    def __post_init__(self) -> None:
+        require_int("log size", self.size, 0, UINT64_MAX)
+        if (self.size == 0) != (self.root == EMPTY):
+            raise BadProof(f"a log of {self.size} batches cannot have the root {self.root}", self)
+        _require_no_negative([self.root])
 
     @classmethod
     def empty(cls) -> Self:

@@ -76,9 +76,11 @@ class Fields:
             self._fail(key, repr(expected))
 
     def text(self, key: str) -> str:
-        """Return a text."""
+        """Return a text that UTF-8 can spell: JSON can hold halves of characters."""
         value = self._values[key]
-        return value if isinstance(value, str) else self._fail(key, "a text")
+        if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+            self._fail(key, "a text of whole characters")
+        return value
 
     def whole(self, key: str, low: int = 0, high: int = UINT64_MAX) -> int:
         """Return a JSON number without fraction."""

@@ -20,9 +20,10 @@ from meterbridge.domain.errors import BadProof
 from meterbridge.domain.receipts import VOID_SOURCE, Receipt, batch_tree, details_hash, receipt_id
 from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.splits import PartyTable, ShareProof, Split, entitled_down
-from meterbridge.domain.statements import Domain, Line, statement_hash
+from meterbridge.domain.statements import LINES_MAX, Domain, Line, statement_hash
 from meterbridge.domain.sum_tree import Head, LogState, Sibling, SumNode, log_element, verify_inclusion
 from meterbridge.domain.tariffs import Tariff, terms_hash
+from meterbridge.domain.terms import parse_terms
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.corrections import parse_details
 from meterbridge.services.ledger_errors import NotSealed, UnknownReceipt
@@ -225,6 +226,7 @@ def verify_proof(proof: ReceiptProof) -> VerifiedReceipt:
     Raises:
         BadProof: naming the first step that does not hold.
         BadSignature: when the statement is not signed by its signer.
+        BadTariff: when the tariff's rates are not the prices of its document.
         ProtocolError: when a value is out of range.
     """
     _verify_receipt(proof.kind, proof.proven)
@@ -263,6 +265,11 @@ def _verify_receipt(kind: LogKind, proven: ProvenReceipt) -> None:
 
 def _verify_statement(proof: ReceiptProof) -> None:
     said = proof.statement
+    if len(said.line_hashes) > LINES_MAX or len(set(said.line_hashes)) != len(said.line_hashes):
+        raise BadProof(
+            f"a statement of {len(said.line_hashes)} lines, or with the same line twice, can never settle",
+            len(said.line_hashes),
+        )
     line = Line(said.payer, proof.head.usage(), proof.head.hash()).struct_hash()
     if not 0 <= said.line < len(said.line_hashes) or said.line_hashes[said.line] != line:
         raise BadProof(f"line {said.line} of the statement says something else of {said.payer}", line)
@@ -274,6 +281,7 @@ def _verify_amounts(proof: ReceiptProof) -> int:
     """Check tariff, split, share and both amounts; return the party's offset."""
     if terms_hash(proof.document) != proof.tariff.terms:
         raise BadProof("the document is not the one whose hash the tariff holds", proof.tariff.terms)
+    parse_terms(proof.document).require_rates(proof.tariff)
     if proof.split.id != proof.tariff.split_id:
         raise BadProof("the split is not the one that the tariff pays", proof.split)
     offset = proof.share.verify(proof.split)

@@ -10,12 +10,17 @@ import numpy as np
 
 from meterbridge.domain.errors import OutOfBounds
 from meterbridge.domain.keccak import DIGEST_BYTES, keccak256_ragged
-from meterbridge.domain.receipts import SOURCE_BYTES_MAX, VOID_SOURCE, ReceiptColumns
+from meterbridge.domain.receipts import (
+    REPLACEMENT_SOURCE as REPLACEMENT_SOURCE,  # for the readers of these columns
+)
+from meterbridge.domain.receipts import (
+    SOURCE_BYTES_MAX,
+    VOID_SOURCE,
+    ReceiptColumns,
+)
 from meterbridge.domain.sum_tree import Hashes
 from meterbridge.services.records import ReceiptTable
 
-REPLACEMENT_SOURCE: Final = "replacement"
-"""The source of a charge in the place of a corrected one; its event id is the hex of the corrected id."""
 CONTENT_BYTES: Final = 16
 TIMELESS_SOURCES: Final = frozenset({VOID_SOURCE, REPLACEMENT_SOURCE})
 """A correction that is sent again says the same at another time."""
