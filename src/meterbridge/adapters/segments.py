@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from meterbridge.adapters.bulk.layout import split_name
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.keccak import DIGEST_BYTES
@@ -72,6 +73,7 @@ class FolderSegments:
         """See `ports.Segments`."""
         path = self._folder / record.id.hex()[:8] / "tariff.json"
         data = canonical_json(tariff_record_to_json(record))
+        _sweep(path.parent)
         if not path.exists() or path.read_bytes() != data:
             _write_durably(path, data)
 
@@ -98,12 +100,25 @@ class FolderSegments:
 
     def get(self, name: str) -> Segment:
         """See `ports.Segments`."""
+        if split_name(name) is not None:
+            return self._sealed_at_once(name)
         try:
             found = pq.read_table(self._folder / name, partitioning=None)
         except (OSError, pa.ArrowException) as error:
             raise BadSegment(f"segment {name} cannot be read: {error}", name) from error
         try:
             segment = _from_arrow(name, found)
+            _require_true(segment)
+        except (MeterbridgeError, KeyError, TypeError, ValueError) as error:
+            raise BadSegment(f"segment {name} is damaged: {error}", name) from error
+        return segment
+
+    def _sealed_at_once(self, name: str) -> Segment:
+        """Read one batch of a seal."""
+        from meterbridge.adapters.bulk.reading import SealReader
+
+        try:
+            segment = SealReader(self._folder).segment(name)
             _require_true(segment)
         except (MeterbridgeError, KeyError, TypeError, ValueError) as error:
             raise BadSegment(f"segment {name} is damaged: {error}", name) from error
@@ -126,8 +141,13 @@ class FolderSegments:
 
     def sweep(self, log: LogKey) -> None:
         """See `ports.Segments`."""
-        for path in (self._folder / _log_folder(log)).glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        _sweep(self._folder / _log_folder(log))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what interrupted writers left; whoever writes now holds the ledger's lock."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _log_folder(log: LogKey) -> str:
