@@ -45,6 +45,22 @@ class NodeSender:
         )
 
 
+def eip1559_fields(w3: Web3, sender: Address, transaction: TxParams) -> dict[str, Any]:
+    """Complete a transaction with the chain's id, the sender's next nonce and fees for the next blocks."""
+    tip = w3.eth.max_priority_fee
+    base_fee = w3.eth.get_block("latest")["baseFeePerGas"]
+    return {
+        "type": 2,
+        "chainId": w3.eth.chain_id,
+        "nonce": w3.eth.get_transaction_count(Web3.to_checksum_address(str(sender)), "pending"),
+        # Twice the base fee lasts for six full blocks, each of which raises it by an eighth.
+        "maxFeePerGas": 2 * base_fee + tip,
+        "maxPriorityFeePerGas": tip,
+        "value": 0,
+        **transaction,
+    }
+
+
 class KeySender:
     """An account whose key a signer holds; the node gets signed transactions only.
 
@@ -69,18 +85,7 @@ class KeySender:
 
     def signed(self, w3: Web3, transaction: TxParams) -> bytes:
         """Return the signed EIP-1559 transaction as the node takes it."""
-        tip = w3.eth.max_priority_fee
-        base_fee = w3.eth.get_block("latest")["baseFeePerGas"]
-        fields: dict[str, Any] = {
-            "type": 2,
-            "chainId": w3.eth.chain_id,
-            "nonce": w3.eth.get_transaction_count(Web3.to_checksum_address(str(self.address)), "pending"),
-            # Twice the base fee lasts for six full blocks, each of which raises it by an eighth.
-            "maxFeePerGas": 2 * base_fee + tip,
-            "maxPriorityFeePerGas": tip,
-            "value": 0,
-            **transaction,
-        }
+        fields = eip1559_fields(w3, self.address, transaction)
         digest = bytes(TypedTransaction.from_dict(fields).hash())
         signature = self._signer.sign_digest(digest)
         parts = {

@@ -19,15 +19,16 @@ app = typer.Typer(no_args_is_help=True, help="Make and inspect encrypted keystor
 
 PASSWORD_VARIABLE = "METERBRIDGE_PASSWORD"
 KEY_VARIABLE = "METERBRIDGE_PRIVATE_KEY"
-KMS_PREFIX = "kms:"
+KMS_PREFIX, WEB3SIGNER_PREFIX = "kms:", "web3signer:"
 KeystoreOption = Annotated[
     str | None,
     typer.Option(
         "--keystore",
         "--signer",
         "-k",
-        metavar="FILE|kms:KEY",
-        help="The key to sign with: an encrypted keystore, or one of AWS KMS by its id, ARN or alias.",
+        metavar="FILE|kms:KEY|web3signer:URL#ADDRESS",
+        help="The key to sign with: an encrypted keystore, one of AWS KMS by its id, ARN or alias, or, "
+        "for transactions only, an account of a signing server.",
     ),
 ]
 PasswordFileOption = Annotated[
@@ -96,6 +97,8 @@ def open_signer(named: str | None, password_file: Path | None) -> StatementSigne
     """
     from meterbridge.adapters.signers import KeystoreSigner, LocalSigner, SignerError
 
+    if named is not None and named.startswith(WEB3SIGNER_PREFIX):
+        raise SignerError("a signing server sends transactions only; sign this with a keystore or kms:KEY")
     if named is not None and named.startswith(KMS_PREFIX):
         from meterbridge.adapters.kms import KmsSigner
 
@@ -122,6 +125,11 @@ def find_sender(keystore: str | None, password_file: Path | None, address: str |
 
     if address is not None:
         return NodeSender(Address.parse(address))
+    if keystore is not None and keystore.startswith(WEB3SIGNER_PREFIX):
+        from meterbridge.adapters.web3signer import Web3SignerSender
+
+        url, _, account = keystore.removeprefix(WEB3SIGNER_PREFIX).rpartition("#")
+        return Web3SignerSender(url, Address.parse(account))
     return KeySender(open_signer(keystore, password_file))
 
 
