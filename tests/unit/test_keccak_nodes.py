@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterbridge.domain import keccak_nodes
-from meterbridge.domain.receipt_rows import NODE_WORDS, RECEIPT, nodes_of, words_of
+from meterbridge.domain.receipt_rows import NODE_WORDS, RECEIPT, node_words, nodes_of, sum_node, words_of
 from meterbridge.domain.receipts import LANE_MAX, OCCURRED_AT_MAX, Receipt
 from meterbridge.domain.sum_tree import SumNode, join
 from meterbridge.domain.units import INT64_MAX, INT64_MIN, UsageVector
 from meterbridge.domain.vector_code import LANES
-from meterbridge.services.bulk.trees import node_words, sum_node
 
 digests = st.binary(min_size=32, max_size=32)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from meterbridge.adapters.bulk.known import SealsOfFolder
 from meterbridge.adapters.sql.assets import SqlAssets
 from meterbridge.adapters.sql.database import Database
 from meterbridge.adapters.sql.statements import SqlStatements
 
 DATABASE_NAME: Final = "ledger.db"
+SEGMENTS_NAME: Final = "segments"
 
 
 class SqlLedger(SqlStatements, SqlAssets):
@@ -35,4 +37,6 @@ def open_ledger(folder: Path) -> SqlLedger:
     Raises:
         SchemaTooNew: when a later version of Meterbridge wrote it.
     """
-    return SqlLedger(Database.open_sqlite(folder / DATABASE_NAME))
+    ledger = SqlLedger(Database.open_sqlite(folder / DATABASE_NAME))
+    ledger.seals = SealsOfFolder(folder / SEGMENTS_NAME)
+    return ledger

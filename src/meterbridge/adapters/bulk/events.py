@@ -43,6 +43,10 @@ class EventIndexWriter:
         self._fences.append(entries[-self._size % WINDOW :: WINDOW, 0].copy())
         self._size += len(entries)
 
+    def abandon(self) -> None:
+        """Close the file as it is; it is no index then."""
+        self._file.close()
+
     def close(self) -> None:
         """Finish the file and wait until the disk has it."""
         for fences in self._fences:
@@ -53,7 +57,7 @@ class EventIndexWriter:
 
 
 class EventIndex:
-    """One seal's index."""
+    """One seal's index; its file is open only while it is read."""
 
     def __init__(self, path: Path) -> None:
         """Read the fences.
@@ -61,17 +65,16 @@ class EventIndex:
         Raises:
             BadSegment: when the file is not as long as it says.
         """
-        self._file = path.open("rb")
-        total = os.fstat(self._file.fileno()).st_size
-        self.size: Final = int.from_bytes(self._pread(max(0, total - _WORD_BYTES), _WORD_BYTES), "little")
-        fences = -(-self.size // WINDOW) * _WORD_BYTES
-        if total != self.size * ENTRY_BYTES + fences + _WORD_BYTES:
-            raise BadSegment(f"the index of events {path} is damaged: it has {total} bytes", total)
-        self._fences = np.frombuffer(self._pread(self.size * ENTRY_BYTES, fences), dtype=np.uint64)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self._path = path
+        with path.open("rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            size = os.pread(file.fileno(), _WORD_BYTES, max(0, total - _WORD_BYTES))
+            self.size: Final = int.from_bytes(size, "little")
+            fences = -(-self.size // WINDOW) * _WORD_BYTES
+            if total != self.size * ENTRY_BYTES + fences + _WORD_BYTES:
+                raise BadSegment(f"the index of events {path} is damaged: it has {total} bytes", total)
+            data = os.pread(file.fileno(), fences, self.size * ENTRY_BYTES)
+        self._fences = np.frombuffer(data, dtype=np.uint64)
 
     def around(self, firsts: Words) -> Words:
         """Return (m, 3) entries, sorted, among them all that have one of these first words.
@@ -84,8 +87,9 @@ class EventIndex:
         before = np.searchsorted(self._fences, firsts, "left") - 1  # equal words may begin a window earlier
         behind = np.searchsorted(self._fences, firsts, "right") - 1
         windows = np.unique(np.concatenate([_steps(before), _steps(behind)]).clip(0))
-        breaks = np.flatnonzero(np.diff(windows) > _GAP) + 1
-        return np.concatenate([self._read(run[0], run[-1] + 1) for run in np.split(windows, breaks)])
+        runs = np.split(windows, np.flatnonzero(np.diff(windows) > _GAP) + 1)
+        with self._path.open("rb") as file:
+            return np.concatenate([self._read(file.fileno(), int(run[0]), int(run[-1]) + 1) for run in runs])
 
     def find(self, key: bytes) -> tuple[int, bytes] | None:
         """Return the account's number and the leaf's first eight bytes of an event by its 16-byte key."""
@@ -95,13 +99,10 @@ class EventIndex:
                 return int(entry[1] & _LOW), entry[2].tobytes()
         return None
 
-    def _read(self, first: int, stop: int) -> Words:
-        start, end = int(first) * WINDOW, min(self.size, int(stop) * WINDOW)
-        data = self._pread(start * ENTRY_BYTES, (end - start) * ENTRY_BYTES)
+    def _read(self, descriptor: int, first: int, stop: int) -> Words:
+        start, end = first * WINDOW, min(self.size, stop * WINDOW)
+        data = os.pread(descriptor, (end - start) * ENTRY_BYTES, start * ENTRY_BYTES)
         return np.frombuffer(data, dtype=np.uint64).reshape(-1, ENTRY_WORDS)
-
-    def _pread(self, at: int, size: int) -> bytes:
-        return os.pread(self._file.fileno(), size, at)
 
 
 def _steps(ascending: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from meterbridge.adapters.bulk.events import EventIndex
 from meterbridge.adapters.bulk.ledger import BulkSqlLedger
-from meterbridge.adapters.bulk.seals import EVENTS, SealFolder
+from meterbridge.adapters.bulk.seals import SealFolder
 from meterbridge.adapters.bulk.spill import SpillFolder
-from meterbridge.adapters.ledger import DATABASE_NAME
+from meterbridge.adapters.ledger import DATABASE_NAME, SEGMENTS_NAME
 from meterbridge.adapters.sql.database import Database
 from meterbridge.services.bulk.sealing import BulkSealing
 
-SEGMENTS_NAME: Final = "segments"
 SPILL_NAME: Final = "spill"
 
 
@@ -34,10 +32,8 @@ class BulkFolder:
 def open_bulk(folder: Path) -> Iterator[BulkFolder]:
     """Open the ledger of a folder with its seals."""
     segments = folder / SEGMENTS_NAME
-    ledger = BulkSqlLedger(
-        Database.open_sqlite(folder / DATABASE_NAME), lambda name: EventIndex(segments / name / EVENTS)
-    )
-    seals = SealFolder(segments, ledger.is_known, ledger.log_sizes, _now)
+    ledger = BulkSqlLedger(Database.open_sqlite(folder / DATABASE_NAME), segments)
+    seals = SealFolder(segments, ledger.seal_names, ledger.log_sizes, _now)
     with ledger:
         yield BulkFolder(ledger, seals, BulkSealing(ledger, seals, SpillFolder(folder / SPILL_NAME)))
 

@@ -5,14 +5,16 @@ A seal has one row a batch in the ledger and none a receipt: its own index of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from meterbridge.adapters.bulk.events import ENTRY_WORDS, EventIndex
+from meterbridge.adapters.bulk.known import SEALS, SealsOfFolder, seal_names
+from meterbridge.adapters.bulk.layout import EVENTS, seal_number
 from meterbridge.adapters.ledger import SqlLedger
 from meterbridge.adapters.sql.database import Database, SqlRow, SqlSelect
 from meterbridge.adapters.sql.logs import BATCHES, NODES
@@ -32,16 +34,16 @@ _ENTRY_BYTES: Final = 24
 class BulkSqlLedger(SqlLedger):
     """A ledger that takes seals too."""
 
-    def __init__(self, database: Database, events_of: Callable[[str], EventIndex]) -> None:
-        """Work on an open database; `events_of` opens the index of events of a seal by its name."""
+    def __init__(self, database: Database, segments: Path) -> None:
+        """Work on an open database, and the folder of its segments."""
         super().__init__(database)
-        self._events_of = events_of
+        self._segments = segments
+        self.seals = SealsOfFolder(segments)
 
-    def is_known(self, segment: str) -> bool:
-        """Tell whether a batch has this segment."""
-        query = select(BATCHES.c.log).where(BATCHES.c.segment == segment)
+    def seal_names(self, tariff_id: bytes) -> list[str]:
+        """Return the seals of a tariff that count, in the order in which they were made."""
         with self._database.read() as connection:
-            return connection.execute(query).first() is not None
+            return seal_names(connection, self._tariff_row(tariff_id))
 
     def frontiers(self, tariff_id: bytes) -> Mapping[bytes, LogFrontier]:
         """See `services.bulk.ports.BulkLedger`."""
@@ -76,6 +78,7 @@ class BulkSqlLedger(SqlLedger):
             logs = [log_of[batch.record.log.account.payer.raw] for batch in batches]
             _grow(connection, logs, batches)
             rows = [row.id for row in logs]
+            connection.execute(insert(SEALS), {"tariff": tariff, "number": seal_number(seal), "name": seal})
             connection.execute(insert(BATCHES), _batch_rows(rows, batches))
             connection.execute(insert(NODES), _node_rows(rows, batches))
 
@@ -94,13 +97,13 @@ class BulkSqlLedger(SqlLedger):
         rows = connection.execute(query).all()
         if not rows:
             return
-        with closing(self._events_of(seal)) as events:
-            for row, key in zip(rows, event_keys(*zip(*rows, strict=True)), strict=True):
-                if events.find(key) is not None:
-                    raise Conflict(
-                        f"event {row.event_id!r} of {row.source!r} came in while it was sealed; seal again",
-                        row.event_id,
-                    )
+        events = EventIndex(self._segments / seal / EVENTS)
+        for row, key in zip(rows, event_keys(*zip(*rows, strict=True)), strict=True):
+            if events.find(key) is not None:
+                raise Conflict(
+                    f"event {row.event_id!r} of {row.source!r} came in while it was sealed; seal again",
+                    row.event_id,
+                )
 
 
 class SqlEvents:

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meterbridge.adapters.bulk.files import sync
+from meterbridge.adapters.bulk.layout import batch_name
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import MeterbridgeError
@@ -79,6 +81,11 @@ class Manifest:
     last_times: Ints
     _table: Any
 
+    def number_of(self, payer: Address) -> int | None:
+        """Return the number of a payer's batch, or None where it has none."""
+        index = pc.index(self._table["payer"], str(payer)).as_py()
+        return None if index < 0 else int(index)
+
     def account(self, number: int) -> AccountRecord:
         """Return whose batch it is."""
         key = AccountKey(self.domain, self.tariff_id, Address.parse(self._cell("payer", number)))
@@ -89,7 +96,7 @@ class Manifest:
         root = SumNode(self._cell("root", number), UsageVector.of(self._cell(s, number) for s in _SUMS))
         log = LogKey(self.account(number).key, LogKind.CHARGES)
         size = int(self.sizes[number])
-        return BatchRecord(log, self._cell("seq", number), size, root, f"{self.name}#{number}")
+        return BatchRecord(log, self._cell("seq", number), size, root, batch_name(self.name, number))
 
     def _cell(self, column: str, number: int) -> Any:
         return self._table[column][number].as_py()

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from meterbridge.adapters.bulk.files import sync
 from meterbridge.domain.arrays import Bytes, Ints
 from meterbridge.domain.keccak import DIGEST_BYTES
+from meterbridge.domain.receipt_rows import Receipts
 from meterbridge.domain.units import LANES
-from meterbridge.services.bulk.runs import Receipts
 
 ROW_GROUP: Final = 16_384
 """Receipts that are read to find one: few enough to take milliseconds."""

@@ -1,38 +1,26 @@
-"""Seals in a folder, beside the segments of batches that were sealed one by one.
+"""The store of seals: written under a temporary name, synced and renamed, and never changed.
 
-    <tariff id, 8 digits>/bulk/<number>/part-00000.parquet ...    receipts by payer and id
-                                        nodes                     upper nodes of the larger batches
-                                        events                    index of events by key
-                                        batches.parquet           the manifest
-
-A seal is written under a temporary name, synced and renamed, and never changes. It counts once the ledger
-knows its first batch; one that the ledger does not know is removed by the next sealing.
+A seal counts once the ledger knows it; one that the ledger does not know is removed by the next sealing.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from meterbridge.adapters.bulk.events import EventIndex, EventIndexWriter
 from meterbridge.adapters.bulk.files import make_folder, sync
+from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name, seal_number, seals_folder
 from meterbridge.adapters.bulk.manifest import Manifest, SealHeader, read_manifest, write_manifest
 from meterbridge.adapters.bulk.parts import PartWriter, RowTexts
 from meterbridge.adapters.segments import FolderSegments
 from meterbridge.domain.arrays import Words
 from meterbridge.domain.receipt_rows import Nodes
 from meterbridge.services.bulk.plan import SealPlan
-from meterbridge.services.bulk.ports import KnownEvents, SealedBatch
+from meterbridge.services.bulk.ports import SealedBatch
 from meterbridge.services.ledger_errors import LedgerBehindSegments
 from meterbridge.services.records import AccountRecord, LogKey, TariffRecord
-
-MANIFEST: Final = "batches.parquet"
-NODES: Final = "nodes"
-EVENTS: Final = "events"
-_FOLDER: Final = "bulk"
 
 
 class SealFolder:
@@ -41,7 +29,7 @@ class SealFolder:
     def __init__(
         self,
         folder: Path,
-        is_known: Callable[[str], bool],
+        known: Callable[[bytes], Sequence[str]],
         log_sizes: Callable[[bytes], Mapping[LogKey, int]],
         now: Callable[[], int],
     ) -> None:
@@ -49,33 +37,23 @@ class SealFolder:
 
         Args:
             folder: it need not exist yet.
-            is_known: whether the ledger has a batch of this name.
+            known: the names of a tariff's seals that the ledger knows.
             log_sizes: the sizes of a tariff's logs.
             now: the time in milliseconds since 1970.
         """
         self._folder = folder
-        self._is_known, self._log_sizes, self._now = is_known, log_sizes, now
+        self._known, self._log_sizes, self._now = known, log_sizes, now
 
     def manifests(self, tariff_id: bytes) -> list[Manifest]:
         """Return all seals of a tariff that the ledger knows, in the order in which they were made.
 
         Raises:
-            BadSegment: when one is damaged.
+            BadSegment: when one is missing or damaged.
         """
-        names = [name for name in self._names(tariff_id) if self._is_known(f"{name}#0")]
-        return [self.manifest(name) for name in names]
+        return [self._manifest(name) for name in self._known(tariff_id)]
 
-    def manifest(self, name: str) -> Manifest:
-        """Read one seal's manifest.
-
-        Raises:
-            BadSegment: when it is missing or damaged.
-        """
+    def _manifest(self, name: str) -> Manifest:
         return read_manifest(self._folder / name / MANIFEST, name)
-
-    def path(self, name: str, file: str) -> Path:
-        """Return where a file of a seal is."""
-        return self._folder / name / file
 
     def sweep(self, tariff_id: bytes) -> list[str]:
         """See `services.bulk.ports.SealStore`.
@@ -86,10 +64,11 @@ class SealFolder:
         """
         for path in self._base(tariff_id).glob(".*.tmp"):
             shutil.rmtree(path)
-        orphans = [name for name in self._names(tariff_id) if not self._is_known(f"{name}#0")]
+        known = set(self._known(tariff_id))
+        orphans = [name for name in self._names(tariff_id) if name not in known]
         sizes = self._log_sizes(tariff_id) if orphans else {}
         for name in orphans:
-            self._require_next(self.manifest(name), sizes)
+            self._require_next(self._manifest(name), sizes)
             shutil.rmtree(self._folder / name)
         return orphans
 
@@ -98,17 +77,13 @@ class SealFolder:
         latest = [min(int(m.last_times.max()), m.sealed_at) for m in self.manifests(tariff_id)]
         return max([0, *(time - retention for time in latest)])
 
-    @contextmanager
-    def known_events(self, tariff_id: bytes, horizon: int) -> Iterator[Sequence[KnownEvents]]:
+    def known_events(self, tariff_id: bytes, horizon: int) -> list[EventIndex]:
         """See `services.bulk.ports.SealStore`."""
-        with ExitStack() as stack:
-            indexes = []
-            for manifest in self.manifests(tariff_id):
-                if manifest.last_times.max() >= horizon:
-                    index = EventIndex(self.path(manifest.name, EVENTS))
-                    stack.callback(index.close)
-                    indexes.append(index)
-            yield indexes
+        return [
+            EventIndex(self._folder / manifest.name / EVENTS)
+            for manifest in self.manifests(tariff_id)
+            if manifest.last_times.max() >= horizon
+        ]
 
     def begin(
         self,
@@ -121,12 +96,12 @@ class SealFolder:
         FolderSegments(self._folder).put_tariff(record)
         base = self._base(record.id)
         make_folder(base)
-        number = max((int(Path(name).name) for name in self._names(record.id)), default=-1) + 1
+        number = max(map(seal_number, self._names(record.id)), default=-1) + 1
         texts = RowTexts([str(account.key.payer) for account in accounts], sources, details)
         return FolderSealWriter(self._folder, base / f"{number:08d}", record, accounts, texts, self._now())
 
     def _base(self, tariff_id: bytes) -> Path:
-        return self._folder / tariff_id.hex()[:8] / _FOLDER
+        return self._folder / seals_folder(tariff_id)
 
     def _names(self, tariff_id: bytes) -> list[str]:
         base = self._base(tariff_id)
@@ -192,9 +167,5 @@ class FolderSealWriter:
 
     def abandon(self) -> None:
         """See `services.bulk.ports.SealWriter`."""
+        self._events.abandon()
         shutil.rmtree(self._temporary, ignore_errors=True)
-
-
-def part_name(number: int) -> str:
-    """Return the file name of a part."""
-    return f"part-{number:05d}.parquet"

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from meterbridge.domain.arrays import Bytes, Ints, Words
 from meterbridge.domain.keccak import DIGEST_BYTES
-from meterbridge.domain.receipt_rows import RECEIPT, Rows
+from meterbridge.domain.receipt_rows import RECEIPT, Receipts, Rows
 from meterbridge.services.bulk.order import Order, take_texts
 from meterbridge.services.bulk.pool import KEY_WORDS, ReceiptPool
-from meterbridge.services.bulk.runs import PoolRun, Receipts, bisect
+from meterbridge.services.bulk.runs import PoolRun, bisect
 
 _NAMES = ("rows", "texts", "keys", "numbers", "order")
 _BLOCK = 65_536
@@ -152,9 +152,7 @@ class _Cursor:
 
     @classmethod
     def at_start(cls, run: SpilledRun) -> _Cursor:
-        cursor = cls(run, 0, np.empty(0, RECEIPT), np.empty(0, np.uint8), np.empty(0, f"S{_ORDER_BYTES}"))
-        cursor.fill()
-        return cursor
+        return cls(run, 0, np.empty(0, RECEIPT), np.empty(0, np.uint8), np.empty(0, f"S{_ORDER_BYTES}"))
 
     @property
     def has_more(self) -> bool:
@@ -178,7 +176,7 @@ class MergedRuns:
     """Several runs on disk, read as one, from front to back."""
 
     def __init__(self, runs: Sequence[SpilledRun]) -> None:
-        """Begin to merge."""
+        """Merge runs; nothing is read before `read`, so that what is dropped until then stays out."""
         self._cursors = [_Cursor.at_start(run) for run in runs]
         self._ready: list[Receipts] = []
         self._ready_rows = 0
@@ -200,13 +198,13 @@ class MergedRuns:
 
     def _merge(self) -> None:
         """Take all that is not behind the first run that would have to load more."""
+        for cursor in self._cursors:
+            cursor.fill()
         lasts = [cursor.keys[-1] for cursor in self._cursors if len(cursor.rows) and cursor.has_more]
         bound = bytes(min(lasts)) if lasts else None
         parts = []
         for cursor in self._cursors:
-            texts = cursor.texts
-            parts.append(Receipts(cursor.take(bound), texts, np.empty(0, dtype=np.int64)))
-            cursor.fill()
+            parts.append(Receipts(cursor.take(bound), cursor.texts, np.empty(0, dtype=np.int64)))
         merged = _concatenate(parts)
         rows = merged.rows[np.argsort(_order_keys(merged.rows), kind="stable")]
         texts, offsets = take_texts(rows, merged.texts)

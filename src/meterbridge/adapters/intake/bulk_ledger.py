@@ -95,6 +95,8 @@ class BulkLedger(SqlLedger):
         everything = np.arange(len(keys), dtype=np.int64)
         try:
             with self._turn(), self._database.write() as connection:
+                if self.seals is not None and self.seals.contents(connection, tariff, keys, intake.contents):
+                    return False
                 _grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
                 rows = logs.tolist()
                 _insert(connection, INDEX, _INDEX, _index_rows(rows, tariff, keys, intake))

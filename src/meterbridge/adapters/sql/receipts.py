@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +60,31 @@ _PENDING_COLUMNS: Final = (
 )
 
 
+class SealedElsewhere(Protocol):
+    """Receipts that were sealed at once, of which the index has no rows."""
+
+    def contents(
+        self, connection: Connection, tariff: int, keys: Sequence[bytes], contents: Sequence[bytes]
+    ) -> dict[bytes, bytes]:
+        """Return, by event key, the contents of those that are sealed: the given one where it is the same."""
+
+    def find(self, connection: Connection, log: LogKey, receipt_id: bytes) -> Place | None:
+        """Tell where a receipt is."""
+
+    def locate(
+        self, connection: Connection, tariff: int, source: str, event_id: str
+    ) -> tuple[LogKey, bytes] | None:
+        """Return the log and the receipt id of an event, whoever pays for it."""
+
+
 class SqlReceipts(SqlRegistry):
-    """Receipts by identity. Bulk work is Core and columns; no object is made for a receipt."""
+    """Receipts by identity. Bulk work is Core and columns; no object is made for a receipt.
+
+    Attributes:
+        seals: knows what was sealed at once; whoever opens the ledger sets it.
+    """
+
+    seals: SealedElsewhere | None = None
 
     def add_receipts(
         self, intake: Intake, headroom: UsageVector, *, whole: bool = False
@@ -72,6 +95,8 @@ class SqlReceipts(SqlRegistry):
         keys = event_keys(intake.table.sources, intake.table.event_ids)
         with self._database.write() as connection:
             known = _known_contents(connection, tariff, keys)
+            if self.seals is not None:  # asked within the transaction, so that no seal comes in between
+                known |= self.seals.contents(connection, tariff, keys, intake.contents)
             outcome = _outcomes(keys, intake.contents, known)
             if whole and (outcome == CONFLICT).any():
                 return outcome
@@ -120,6 +145,8 @@ class SqlReceipts(SqlRegistry):
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
+            if row is None and self.seals is not None:
+                return self.seals.find(connection, log, receipt_id)
         return None if row is None else Place(row.arrival, row.seq, row.batch_row)
 
     def locate(self, tariff_id: bytes, source: str, event_id: str) -> tuple[LogKey, bytes] | None:
@@ -135,6 +162,8 @@ class SqlReceipts(SqlRegistry):
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
+            if row is None and self.seals is not None:
+                return self.seals.locate(connection, self._tariff_row(tariff_id), source, event_id)
         if row is None:
             return None
         account = AccountKey(self._domain(tariff_id), tariff_id, Address(bytes(row.payer)))

@@ -92,6 +92,16 @@ class BatchRow(LedgerTable, table=True):
     segment: str | None = None
 
 
+class SealRow(LedgerTable, table=True):
+    """Batches of many accounts that were sealed at once: their receipts have rows in no table here."""
+
+    __tablename__ = "seals"
+
+    tariff: int = Field(primary_key=True, foreign_key="tariffs.id")
+    number: int = Field(primary_key=True, sa_type=BigInteger)
+    name: str = Field(unique=True)
+
+
 class TreeNodeRow(LedgerTable, table=True):
     """A complete subtree of a log, over elements position * 2**level up to the next; level 0 is elements."""
 

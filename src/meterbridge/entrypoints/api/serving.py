@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from fastapi import FastAPI
 
+from meterbridge.adapters.bulk.known import SealsOfFolder
 from meterbridge.adapters.intake.api_keys import ApiKeys
 from meterbridge.adapters.intake.bulk_ledger import BulkLedger, open_bulk_postgresql, open_bulk_sqlite
 from meterbridge.adapters.intake.group_commit import Bounds
 from meterbridge.adapters.intake.quarantine import Quarantine
 from meterbridge.adapters.intake.recorder import Recorder
 from meterbridge.adapters.intake.stored import StoredEvents
+from meterbridge.adapters.ledger import SEGMENTS_NAME
 from meterbridge.adapters.segments import FolderSegments
 from meterbridge.adapters.sql.database import Database
 from meterbridge.domain.addresses import Address
@@ -83,7 +85,9 @@ def application() -> FastAPI:
 
 def open_database(folder: str, database: str | None) -> tuple[BulkLedger, Database]:
     """Open the ledger of a folder, in SQLite or in PostgreSQL."""
-    return open_bulk_sqlite(Path(folder)) if database is None else open_bulk_postgresql(database)
+    opened = open_bulk_sqlite(Path(folder)) if database is None else open_bulk_postgresql(database)
+    opened[0].seals = SealsOfFolder(Path(folder) / SEGMENTS_NAME)
+    return opened
 
 
 def build(config: ServeConfig, metrics: Metrics | None = None) -> Deps:

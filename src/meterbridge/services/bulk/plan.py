@@ -10,8 +10,12 @@ import numpy as np
 
 from meterbridge.domain.arrays import Ints
 from meterbridge.domain.receipt_rows import NODE_WORDS
-from meterbridge.services.bulk.trees import PIECE_LEVEL, PIECE_RECEIPTS, STORED_LEVEL, STORED_RECEIPTS
 
+PIECE_LEVEL: Final = 16
+PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL
+STORED_LEVEL: Final = 7
+"""The lowest level of nodes that is kept; what is below is hashed again from 128 receipts for a proof."""
+STORED_RECEIPTS: Final = 1 << STORED_LEVEL
 BLOCKS_PER_PART: Final = 16
 """About a million receipts, 90 MB, in one file: cores share the parts, and few files must be synced."""
 
@@ -121,15 +125,15 @@ def level_size(size: int, level: int) -> int:
 
 
 def node_region_words(size: int) -> int:
-    """Return the words that a batch takes in the file of nodes; none where 256 receipts give all its nodes.
+    """Return the words that a batch takes in the file of nodes; none where 128 receipts give all its nodes.
 
-    First comes one word for each 256 receipts, the first eight bytes of the first id as a big-endian number;
-    then the nodes of level 8, 9, and so on up to the root.
+    First comes one word for each 128 receipts, the first eight bytes of the first id as a big-endian number;
+    then the nodes of level 7, 8, and so on up to the root.
     """
     return 0 if size <= STORED_RECEIPTS else level_at(size, (size - 1).bit_length() + 1)
 
 
 def level_at(size: int, level: int) -> int:
-    """Return the word of a batch's region at which a level from 8 on begins."""
+    """Return the word of a batch's region at which a level from 7 on begins."""
     below = sum(level_size(size, lower) for lower in range(STORED_LEVEL, level))
     return level_size(size, STORED_LEVEL) + NODE_WORDS * below

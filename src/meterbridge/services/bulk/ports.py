@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from meterbridge.domain.arrays import Ints, Words
-from meterbridge.domain.receipt_rows import Nodes
+from meterbridge.domain.receipt_rows import Nodes, Receipts
 from meterbridge.domain.sum_tree import SumNode
 from meterbridge.domain.units import UsageVector
-from meterbridge.services.bulk.order import Order
 from meterbridge.services.bulk.plan import SealPlan
-from meterbridge.services.bulk.pool import ReceiptPool
-from meterbridge.services.bulk.runs import Receipts
 from meterbridge.services.records import AccountRecord, BatchRecord, TariffRecord, TreeNode
+
+if TYPE_CHECKING:  # they bring the kernels along, which reading a seal does without
+    from meterbridge.services.bulk.order import Order
+    from meterbridge.services.bulk.pool import ReceiptPool
 
 
 class Run(Protocol):
@@ -135,8 +136,8 @@ class SealStore(Protocol):
     def horizon(self, tariff_id: bytes, retention: int) -> int:
         """Return the time, in milliseconds since 1970, before which events cannot be told to be new."""
 
-    def known_events(self, tariff_id: bytes, horizon: int) -> AbstractContextManager[Sequence[KnownEvents]]:
-        """Give the indexes of all seals with an event from `horizon` on."""
+    def known_events(self, tariff_id: bytes, horizon: int) -> Sequence[KnownEvents]:
+        """Return the indexes of all seals with an event from `horizon` on."""
 
     def begin(
         self,

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from meterbridge.domain.arrays import Bytes, Ints, Words
-from meterbridge.domain.receipt_rows import Rows
+from meterbridge.domain.arrays import Ints, Words
+from meterbridge.domain.receipt_rows import Receipts
 from meterbridge.services.bulk.order import Order, key_order, receipt_order, take, take_texts
 from meterbridge.services.bulk.pool import ReceiptPool
 
 KEY_SPACE: Final = 2**64
-
-
-@dataclass(frozen=True, slots=True)
-class Receipts:
-    """Receipts with their event ids: text i is `texts[offsets[i]:offsets[i + 1]]`."""
-
-    rows: Rows
-    texts: Bytes
-    offsets: Ints
 
 
 class PoolRun:

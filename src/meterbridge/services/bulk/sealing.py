@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from meterbridge.domain.receipt_rows import sum_node
 from meterbridge.domain.sum_tree import SumNode, log_element
 from meterbridge.domain.units import INT64_MAX, UsageVector
 from meterbridge.services.bulk.chunk import Details, Sources
@@ -30,7 +31,6 @@ from meterbridge.services.bulk.ports import (
     Spilling,
 )
 from meterbridge.services.bulk.runs import PoolRun
-from meterbridge.services.bulk.trees import sum_node
 from meterbridge.services.bulk.writing import Forest, write_parts
 from meterbridge.services.ledger_errors import BadUsage, HeadroomExceeded, UsageConflict
 from meterbridge.services.log_tree import Place, completed_by
@@ -164,7 +164,8 @@ class BulkSealing:
             scanning.record, scanning.accounts, scanning.sources.values, scanning.details.values
         )
         try:
-            with report.stage("dedupe"), self._store.known_events(tariff_id, scanning.horizon) as sealed:
+            with report.stage("dedupe"):
+                sealed = self._store.known_events(tariff_id, scanning.horizon)
                 others = self._ledger.known_events(tariff_id)
                 verdict = judge_all(
                     runs, [*sealed, others], len(scanning.accounts), writer.append_events, options.threads

@@ -7,9 +7,8 @@ another process, or on another machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -17,14 +16,6 @@ from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import LaneOverflow
 from meterbridge.domain.keccak_nodes import join_nodes
 from meterbridge.domain.receipt_rows import HASH_WORDS, NODE_WORDS, Nodes
-from meterbridge.domain.sum_tree import SumNode
-from meterbridge.domain.units import UsageVector
-
-PIECE_LEVEL: Final = 16
-PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL
-STORED_LEVEL: Final = 8
-"""The lowest level of nodes that is kept; what is below is hashed again from 256 receipts for a proof."""
-STORED_RECEIPTS: Final = 1 << STORED_LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +69,3 @@ def _overflow(nodes: Nodes, left: int) -> LaneOverflow:
     pair = nodes[left : left + 2, HASH_WORDS:].astype(np.int64).astype(object)
     lanes = [int(a) + int(b) for a, b in zip(*pair, strict=True)]
     return LaneOverflow(f"the sum of a batch would leave int64: its lanes would be {lanes}", lanes)
-
-
-def sum_node(node: Nodes) -> SumNode:
-    """Return one node of twelve words as a domain value."""
-    lanes = node[HASH_WORDS:].astype(np.int64).tolist()
-    return SumNode(node[:HASH_WORDS].tobytes(), UsageVector.of(lanes))
-
-
-def node_words(nodes: Sequence[SumNode]) -> Nodes:
-    """Return domain values as (n, 12) words."""
-    words = np.empty((len(nodes), NODE_WORDS), dtype=np.uint64)
-    for row, node in zip(words, nodes, strict=True):
-        row[:HASH_WORDS] = np.frombuffer(node.hash, dtype=np.uint64)
-        row[HASH_WORDS:] = np.array(node.sum.lanes, dtype=np.int64).view(np.uint64)
-    return words

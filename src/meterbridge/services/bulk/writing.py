@@ -11,19 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from meterbridge.domain.arrays import Ints
-from meterbridge.domain.receipt_rows import NODE_WORDS, Nodes, Rows, nodes_of
+from meterbridge.domain.receipt_rows import NODE_WORDS, Nodes, Receipts, Rows, nodes_of
 from meterbridge.domain.vector_code import cores
-from meterbridge.services.bulk.plan import Block, SealPlan, level_at, level_size
-from meterbridge.services.bulk.ports import Reading, SealWriter
-from meterbridge.services.bulk.runs import Receipts
-from meterbridge.services.bulk.trees import (
+from meterbridge.services.bulk.plan import (
     PIECE_LEVEL,
     PIECE_RECEIPTS,
     STORED_LEVEL,
     STORED_RECEIPTS,
-    Level,
-    levels,
+    Block,
+    SealPlan,
+    level_at,
+    level_size,
 )
+from meterbridge.services.bulk.ports import Reading, SealWriter
+from meterbridge.services.bulk.trees import Level, levels
 
 Words = npt.NDArray[np.uint64]
 
@@ -81,7 +82,7 @@ class Forest:
             self.roots[batch] = self._region(batch, (size - 1).bit_length())[0]
 
     def _keep_ids(self, block: Block, tree: int, rows: Rows, start: int) -> None:
-        """Keep the first word of every 256th id, so that a receipt is found without reading others."""
+        """Keep the first word of every 128th id, so that a receipt is found without reading others."""
         batch, count = int(block.batches[tree]), int(block.counts[tree])
         at = int(self._plan.nodes_at[batch]) + (block.piece << PIECE_LEVEL - STORED_LEVEL)
         words = rows["id"][start : start + count : STORED_RECEIPTS, 0].byteswap()

@@ -1,0 +1,195 @@
+"""Reading seals: one receipt with its proof in milliseconds, or a payer's receipts of a period as a stream.
+
+A proof opens one part and reads the row group around the receipt. Of its batch's tree, 128 leaves and what
+joins them are hashed again; the nodes above are read where they stand. No kernel is loaded for that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from meterbridge.adapters.bulk.events import EventIndex
+from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name, split_name
+from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
+from meterbridge.adapters.bulk.parts import USAGE
+from meterbridge.domain.arrays import Words
+from meterbridge.domain.keccak import DIGEST_BYTES
+from meterbridge.domain.merkle import path_positions
+from meterbridge.domain.receipt_rows import NODE_WORDS, sum_node
+from meterbridge.domain.receipts import ReceiptColumns
+from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumNode, SumTree
+from meterbridge.services.bulk.plan import STORED_LEVEL, STORED_RECEIPTS, level_at, level_size
+from meterbridge.services.ledger_errors import BadSegment
+from meterbridge.services.ports import Segment, SegmentMeta
+from meterbridge.services.receipt_columns import details_hashes
+from meterbridge.services.records import ReceiptTable
+
+OPEN_FILES: Final = 64
+_WORD_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a receipt stands.
+
+    Attributes:
+        block: which 128 receipts of its batch it is among.
+        row: its index among them.
+        receipts: those 128, or what there is of them.
+    """
+
+    block: int
+    row: int
+    receipts: ReceiptTable
+
+    @property
+    def index(self) -> int:
+        """Its index in the batch."""
+        return self.block * STORED_RECEIPTS + self.row
+
+
+class SealReader:
+    """Reads seals below a folder by their names; what it opened once it keeps, for seals never change."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use the folder of the segments."""
+        self._folder = folder
+        self.manifest = lru_cache(OPEN_FILES)(self._manifest)
+        self.events = lru_cache(OPEN_FILES)(self._events)
+        self._part = lru_cache(OPEN_FILES)(_Part)
+
+    def _manifest(self, name: str) -> Manifest:
+        return read_manifest(self._folder / name / MANIFEST, name)
+
+    def _events(self, name: str) -> EventIndex:
+        return EventIndex(self._folder / name / EVENTS)
+
+    def find(self, manifest: Manifest, number: int, receipt_id: bytes) -> Found | None:
+        """Look a receipt up in one batch of a seal by its id."""
+        for block in self._blocks_of(manifest, number, receipt_id):
+            table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
+            rows = np.flatnonzero((table.receipts.ids == np.frombuffer(receipt_id, np.uint8)).all(axis=1))
+            if len(rows):
+                return Found(block, int(rows[0]), table)
+        return None
+
+    def path(self, manifest: Manifest, number: int, index: int) -> tuple[Sibling, ...]:
+        """Return the siblings of a receipt of a batch, from its leaf up to the batch's root.
+
+        Raises:
+            BadSegment: when the receipts around it do not give the node that is stored above them.
+        """
+        size, block = int(manifest.sizes[number]), index // STORED_RECEIPTS
+        table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
+        tree = SumTree(NodeColumns(table.receipts.leaves(), table.receipts.usage))
+        stored = manifest.batch(number).root
+        if manifest.nodes_at[number] >= 0:
+            stored = self._node(manifest, number, STORED_LEVEL, block)
+        if tree.root != stored:
+            reason = f"the receipts around row {index} of {manifest.name}#{number} do not give the node above"
+            raise BadSegment(reason, index)
+        above = [
+            Sibling(side, self._node(manifest, number, STORED_LEVEL + level, position))
+            for side, level, position in path_positions(block, level_size(size, STORED_LEVEL))
+        ]
+        return (*tree.inclusion(index % STORED_RECEIPTS), *above)
+
+    def segment(self, name: str) -> Segment:
+        """Read a whole batch by its name.
+
+        Raises:
+            BadSegment: when there is no such batch, or it cannot be read.
+        """
+        seal, number = split_name(name) or (name, -1)
+        manifest = self.manifest(seal)
+        if not 0 <= number < len(manifest.sizes):
+            raise BadSegment(f"seal {seal} has no batch {number}", name)
+        meta = SegmentMeta(manifest.batch(number), manifest.account(number))
+        return Segment(meta, self.receipts(manifest, number, 0, int(manifest.sizes[number])))
+
+    def receipts(self, manifest: Manifest, number: int, first: int, stop: int) -> ReceiptTable:
+        """Return receipts of a batch by their index."""
+        return receipts_of(pa.concat_tables(self.tables(manifest, number, first, stop)))
+
+    def tables(
+        self, manifest: Manifest, number: int, first: int = 0, stop: int | None = None
+    ) -> Iterator[Any]:
+        """Yield receipts of a batch as pyarrow Tables with the columns of its part, in order."""
+        size, start = int(manifest.sizes[number]), int(manifest.first_rows[number])
+        end = start + (size if stop is None else min(size, stop))
+        first += start
+        part = int(np.searchsorted(manifest.part_rows, first, "right")) - 1
+        while first < end:
+            low, high = int(manifest.part_rows[part]), int(manifest.part_rows[part + 1])
+            opened = self._part(self._folder / manifest.name / part_name(part))
+            yield from opened.slices(first - low, min(end, high) - low)
+            first, part = high, part + 1
+
+    def _blocks_of(self, manifest: Manifest, number: int, receipt_id: bytes) -> Iterable[int]:
+        """Return the blocks of 128 receipts that an id may be in: one, or more where they begin alike."""
+        size, at = int(manifest.sizes[number]), int(manifest.nodes_at[number])
+        if at < 0:
+            return [0]
+        firsts = self._words(manifest, at, level_size(size, STORED_LEVEL))
+        word = np.uint64(int.from_bytes(receipt_id[:_WORD_BYTES], "big"))
+        low = int(np.searchsorted(firsts, word, "left")) - 1
+        high = int(np.searchsorted(firsts, word, "right")) - 1
+        return range(max(0, low), high + 1)
+
+    def _node(self, manifest: Manifest, number: int, level: int, position: int) -> SumNode:
+        at = int(manifest.nodes_at[number]) + level_at(int(manifest.sizes[number]), level)
+        return sum_node(self._words(manifest, at + NODE_WORDS * position, NODE_WORDS))
+
+    def _words(self, manifest: Manifest, at: int, count: int) -> Words:
+        with (self._folder / manifest.name / NODES).open("rb") as file:
+            data = os.pread(file.fileno(), count * _WORD_BYTES, at * _WORD_BYTES)
+        if len(data) != count * _WORD_BYTES:
+            raise BadSegment(f"the nodes of seal {manifest.name} end early", manifest.name)
+        return np.frombuffer(data, dtype=np.uint64)
+
+
+class _Part:
+    """One part, open."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise BadSegment(f"{path} cannot be read: {error}", str(path)) from error
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = np.cumsum([0, *sizes])
+
+    def slices(self, first: int, stop: int) -> Iterator[Any]:
+        """Yield pyarrow Tables of rows `first` to `stop`, row group by row group."""
+        group = int(np.searchsorted(self._starts, first, "right")) - 1
+        while first < stop:
+            start, end = int(self._starts[group]), int(self._starts[group + 1])
+            found = self._file.read_row_group(group, use_threads=False)
+            yield found.slice(first - start, min(stop, end) - first)
+            first, group = end, group + 1
+
+
+def receipts_of(table: Any) -> ReceiptTable:
+    """Return rows of a part as receipts with their texts."""
+    details = pc.dictionary_encode(table["details"].combine_chunks())
+    hashes = details_hashes(details.dictionary.to_pylist())
+    ids = np.frombuffer(b"".join(table["id"].to_pylist()), dtype=np.uint8)
+    receipts = ReceiptColumns(
+        ids=ids.reshape(-1, DIGEST_BYTES),
+        occurred_at=pc.cast(table["occurred_at"], pa.int64()).to_numpy(),
+        usage=np.stack([table[lane].to_numpy() for lane in USAGE], axis=1),
+        details=hashes[details.indices.to_numpy()],
+    )
+    texts = (table[name].to_pylist() for name in ("source", "event_id", "details"))
+    return ReceiptTable(receipts, *texts)
