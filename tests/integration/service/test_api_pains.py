@@ -191,6 +191,7 @@ def test_a_worker_that_fails_turns_readiness_false_and_recovers_by_itself(live):
     assert worker.round() is True
     assert live.http.get("/readyz").status_code == 200
     assert len(list(live.book.ledger.statements(live.book.record.id))) == 1
+    worker._thread = threading.Thread()  # nothing to wait for at the end
 
 
 def test_a_worker_that_died_turns_readiness_false(live):
