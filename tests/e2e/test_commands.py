@@ -123,7 +123,7 @@ def test_the_whole_way_by_single_commands(setting: Setting) -> None:
     claims = cli.json("claim", *without_a_ledger, "--from", setting.other)["claims"]
     assert [c["paid"] for c in claims] == [str(pot * 30 // 100)]
 
-    proof = cli.json("prove", "b", "--source", "day1.csv")["file"]
+    proof = cli.json("prove", "b")["file"]
     assert cli.json("verify", proof)["on_chain"] is True
 
 
@@ -196,3 +196,35 @@ def test_a_revoked_signer_settles_nothing(setting: Setting) -> None:
     assert meter in cli.refused("settle", "--from", setting.other)
     cli.ok("signer", meter, "--from", setting.provider)
     cli.ok("settle", "--from", setting.other)
+
+
+def test_a_statement_that_never_reached_the_chain_is_not_called_settled(setting: Setting) -> None:
+    cli = setting.cli
+    cli.ok("import", setting.calls("day4.csv", [("f", "globex", 10, 10)]), "--map", MAP)
+    cli.ok("seal")
+    time.sleep(1)
+    cli.ok("statement", "--keystore", "meter.json")  # kept back
+    proof = cli.json("prove", "f", "--out", "kept-back.json")["file"]
+    assert "never settled" in cli.refused("verify", proof)
+    cli.ok("import", setting.calls("day5.csv", [("g", "globex", 10, 10)]), "--map", MAP)
+    cli.ok("seal")
+    time.sleep(1)
+    (later,) = cli.json("statement", "--keystore", "meter.json")["statements"]
+    cli.ok("settle", "--statement", later, "--from", setting.other)
+    # The account stands at a later time now; the earlier statement is still not what was settled.
+    assert "never settled" in cli.refused("verify", proof)
+    assert cli.json("verify", cli.json("prove", "g")["file"])["on_chain"] is True
+
+
+def test_the_same_calls_in_a_renamed_file_are_not_counted_again(setting: Setting) -> None:
+    rows = [("h", "acme", 5, 5)]
+    (first,) = setting.cli.json("import", setting.calls("may.csv", rows), "--map", MAP)["files"]
+    (second,) = setting.cli.json("import", setting.calls("may-2.csv", rows), "--map", MAP)["files"]
+    assert (first["added"], second["added"], second["repeated"]) == (1, 0, 1)
+    changed = setting.calls("may-3.csv", [("h", "acme", 5, 6)])
+    assert "row 2" in setting.cli.refused("import", changed, "--map", MAP)
+
+
+def test_a_time_to_come_is_not_stated(setting: Setting) -> None:
+    line = setting.cli.refused("statement", "--keystore", "meter.json", "--sealed-at", "4294967295")
+    assert "future" in line

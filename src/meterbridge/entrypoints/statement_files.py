@@ -12,8 +12,8 @@ from meterbridge.services.exchange import statement_from_json, statement_to_json
 def keep_statement(folder: Path, signed: SignedStatement) -> Path:
     """Write a statement below a ledger's folder and return where; doing so again changes nothing."""
     statement = signed.statement
-    first = statement.lines[0].payer.to_bytes().hex()[:8]  # tells apart the parts of one time
-    path = folder / "statements" / f"{statement.tariff_id.hex()[:8]}-{statement.sealed_at}-{first}.json"
+    name = f"{statement.tariff_id.hex()[:8]}-{statement.sealed_at}-{signed.digest().hex()[:16]}.json"
+    path = folder / "statements" / name
     write_json(path, statement_to_json(signed))
     return path
 

@@ -170,13 +170,24 @@ def test_lines_longer_than_a_read_are_whole(tmp_path: Path) -> None:
     assert [row.row_number for row in rows if isinstance(row, UsageRow)] == [1, 2, 3]
 
 
-def test_the_source_is_the_files_name_without_gz_or_what_the_caller_says(tmp_path: Path) -> None:
-    (row, _) = read(tmp_path, gzip.compress(CSV), name="march.csv.gz")
+def test_the_same_calls_in_another_file_are_the_same_events(tmp_path: Path) -> None:
+    (one, _) = read(tmp_path, CSV, name="march.csv")
+    (other, _) = read(tmp_path, gzip.compress(CSV), name="march-exported-again.csv.gz")
+    assert isinstance(one, UsageRow)
+    assert isinstance(other, UsageRow)
+    assert (one.event.source, one.event.id) == (other.event.source, other.event.id)
+    assert one.event.source == "log"
+
+
+def test_rows_that_only_their_number_tells_apart_belong_to_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "march.csv.gz"
+    file.write_bytes(gzip.compress(b"when,in\n2026-03-01T00:00:00Z,5\n"))
+    (row,) = read_usage(file, column_map=ColumnMap.parse("id=#row time=when input=in"))
     assert isinstance(row, UsageRow)
-    assert row.event.source == "march.csv"
-    (named, _) = read_usage(tmp_path / "march.csv.gz", column_map=MAP, source="gateway")
-    assert isinstance(named, UsageRow)
-    assert named.event.source == "gateway"
+    assert (row.event.source, row.event.id) == ("march.csv", "2")
+    (row,) = read_usage(file, column_map=ColumnMap.parse("id=#row time=when input=in"), source="gateway")
+    assert isinstance(row, UsageRow)
+    assert row.event.source == "gateway"
 
 
 def test_one_row_may_hold_several_events(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from meterbridge.adapters.formats.column_map import EXAMPLE, ColumnMap
+from meterbridge.adapters.formats.column_map import EXAMPLE, ROW_NUMBER, ColumnMap
 from meterbridge.adapters.formats.csv_rows import CsvRows
 from meterbridge.adapters.formats.errors import BadFile, BadUsage
 from meterbridge.adapters.formats.lines import PARQUET_MAGIC, UTF8_MARK, Lines, Opened
 from meterbridge.adapters.formats.mapped import MappedRows, canonical_map
-from meterbridge.adapters.formats.native import NativeRows
+from meterbridge.adapters.formats.native import NativeRows, Sources
 from meterbridge.adapters.formats.ndjson_rows import ndjson_rows
 from meterbridge.adapters.formats.rows import BadRow, RawRow, Row, UsageRow, snippet
 from meterbridge.adapters.formats.traces import AZURE_COLUMNS, AZURE_MAP
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.events import UsageEvent
 
+DEFAULT_SOURCE: Final = "log"
 Reader = Callable[[int, Mapping[str, object]], Iterable[UsageEvent]]
 
 
@@ -37,7 +39,9 @@ def read_usage(
         path: the file.
         column_map: what the columns mean. One without counts (`payer=team_id`) only overrides what a native
             shape says. Without one, columns must have our own names, or rows a native shape.
-        source: who reports rows that do not say so themselves; the file's name without `.gz` by default.
+        source: who reports rows that do not say so themselves. By default `log`, whatever the file is called,
+            so that the same calls in another file are the same calls; where a row's number is its id, the
+            file's name without `.gz`.
         latest: milliseconds since 1970; a later time is a bad row. The clock is the caller's.
 
     Yields:
@@ -49,10 +53,10 @@ def read_usage(
             header that is broken or does not fit the map.
     """
     file = Path(path)
-    name = source or file.name.removesuffix(".gz")
+    sources = Sources(source or DEFAULT_SOURCE, source or file.name.removesuffix(".gz"))
     rows, columns, finish = _open(file)
     try:
-        reader = _reader(columns, column_map, name)
+        reader = _reader(columns, column_map, sources)
         some = False
         for raw in rows:
             some = True
@@ -93,16 +97,17 @@ def _first_character(head: bytes) -> bytes:
     return head.removeprefix(UTF8_MARK).lstrip()[:1]
 
 
-def _reader(columns: list[str] | None, column_map: ColumnMap | None, source: str) -> Reader:
+def _reader(columns: list[str] | None, column_map: ColumnMap | None, sources: Sources) -> Reader:
     """Choose how rows become events: by the map, by the header, or each by its own shape."""
     if column_map is None and columns is not None:
         column_map = AZURE_MAP if set(columns) == AZURE_COLUMNS else canonical_map(columns)
     if column_map is None or not column_map.counts_columns:
-        native = NativeRows(source, column_map)
+        native = NativeRows(sources, column_map)
         if columns is not None:
             _require_native(columns, native)
         return native.events
-    mapped = MappedRows(column_map, source)
+    numbered = column_map.id == ROW_NUMBER
+    mapped = MappedRows(column_map, sources.of_numbered_rows if numbered else sources.of_named_events)
     if columns is not None:
         try:
             mapped.require_columns(columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from meterbridge.adapters.formats.calls import Call
 from meterbridge.adapters.formats.column_map import ROW_NUMBER, ColumnMap
@@ -18,14 +18,27 @@ from meterbridge.domain.events import UsageEvent
 RECORD_KEYS: Final = frozenset((*USAGE_KEYS, "specversion", "resourceSpans", "attributes"))
 
 
+class Sources(NamedTuple):
+    """Who reports rows that do not say so themselves.
+
+    Attributes:
+        of_named_events: where the event has an id of its own: the same whatever its file is called.
+        of_numbered_rows: where only the row's number tells events apart: another one for each file.
+    """
+
+    of_named_events: str
+    of_numbered_rows: str
+
+
 class NativeRows:
     """Reads rows whose own keys say what they are; a column map may override id, time, payer and the like."""
 
-    def __init__(self, source: str, overrides: ColumnMap | None) -> None:
+    def __init__(self, sources: Sources, overrides: ColumnMap | None) -> None:
         """Take who reports, and the map, where there is one."""
-        self._source = source
+        numbered = overrides is not None and overrides.id == ROW_NUMBER
+        self._source = sources.of_numbered_rows if numbered else sources.of_named_events
         self._overrides = overrides
-        self._mooncake = Mooncake(source)
+        self._mooncake = Mooncake(sources.of_numbered_rows)
 
     def knows(self, columns: Iterable[str]) -> bool:
         """Tell whether rows of a table with these columns could be understood."""

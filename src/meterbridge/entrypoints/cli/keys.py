@@ -135,7 +135,7 @@ def find_sender(keystore: str | None, password_file: Path | None, address: str |
 
 def _password(password_file: Path | None, keystore: Path, *, confirm: bool) -> str:
     if password_file is not None:
-        lines = password_file.read_text(encoding="utf-8").splitlines()
+        lines = password_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         return lines[0] if lines else ""
     if (password := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return password

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from meterbridge.services.metering import ImportReport
 
 SHOWN = 20
+CLOCK_TOLERANCE = 300
+"""Seconds that a statement may be ahead of this machine's clock: chains and clocks differ."""
 
 
 def increments(advance: Advance) -> Callable[[int], None]:
@@ -44,7 +46,9 @@ def import_(
     columns: MapOption = None,
     source: Annotated[
         str | None,
-        typer.Option("--source", metavar="NAME", help="Who reports the rows, if they do not say so."),
+        typer.Option(
+            "--source", metavar="NAME", help="Who reports rows that do not say so; `log` by default."
+        ),
     ] = None,
     skip_bad: SkipBadOption = False,
     tariff: TariffOption = None,
@@ -186,6 +190,7 @@ def statement(
     """
     import time
 
+    from meterbridge.domain.errors import BadStatement
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.entrypoints.statement_files import keep_statement
     from meterbridge.services.statements import make_statements
@@ -193,7 +198,12 @@ def statement(
     output, signer = Output(as_json), open_signer(keystore, password_file)
     with workspace(ledger) as opened:
         record = opened.tariff(tariff)
-        at = int(time.time()) if sealed_at is None else sealed_at
+        now = int(time.time())
+        at = now if sealed_at is None else sealed_at
+        if at > now + CLOCK_TOLERANCE:
+            raise BadStatement(
+                f"--sealed-at {at} lies in the future; nothing could be stated before then (it is {now})", at
+            )
         made = make_statements(opened.ledger, record, at, signer)
         files = [keep_statement(opened.folder, signed) for signed in made]
         names = opened.names(record)

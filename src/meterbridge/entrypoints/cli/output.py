@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 Advance = Callable[[int], None]
 
 
+def plain(text: str) -> str:
+    """Return a text without control characters: what a file says must not steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
@@ -35,17 +40,18 @@ class Output:
     def say(self, text: str) -> None:
         """Print a line for people; silent with --json."""
         if not self.as_json:
-            self.out.print(text)
+            self.out.print(plain(text), markup=False)
 
     def heading(self, text: str) -> None:
         """Print the title of a step; silent with --json."""
-        self.say(f"\n[bold]{text}[/bold]")
+        if not self.as_json:
+            self.out.print(f"\n{plain(text)}", style="bold", markup=False)
 
     def warn(self, text: str) -> None:
         """Print a warning on stderr, with and without --json."""
         from rich.markup import escape
 
-        self.err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+        self.err.print(f"[yellow]warning:[/yellow] {escape(plain(text))}")
 
     def table(
         self,
@@ -63,7 +69,7 @@ class Output:
 
         footed = total is not None
         table = Table(
-            title=title or None,
+            title=escape(plain(title)) or None,
             box=SIMPLE_HEAD if not footed else SIMPLE,
             title_justify="left",
             show_footer=footed,
@@ -73,7 +79,7 @@ class Output:
             side: Literal["left", "right"] = "right" if column.startswith(">") else "left"
             table.add_column(column.removeprefix(">"), footer=footer, justify=side, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(plain(cell)) for cell in row))
         self.out.print(table)
 
     def result(self, values: Mapping[str, Any]) -> None:

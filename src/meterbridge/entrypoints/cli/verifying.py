@@ -9,9 +9,12 @@ import typer
 
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
+from meterbridge.entrypoints.cli.settling import FromBlockOption
 from meterbridge.entrypoints.cli.workspace import TariffOption, splitter_of, workspace
 
 if TYPE_CHECKING:
+    from meterbridge.adapters.chain import SplitterClient
+    from meterbridge.services.chain_events import Settled
     from meterbridge.services.proofs import ReceiptProof, VerifiedReceipt
 
 
@@ -22,7 +25,9 @@ class NotOnChain(MeterbridgeError):
 @command
 def prove(
     event_id: Annotated[str, typer.Argument(help="The event's id, as its log had it.")],
-    source: Annotated[str, typer.Option("--source", metavar="NAME", help="Who reported the event.")],
+    source: Annotated[
+        str, typer.Option("--source", metavar="NAME", help="Who reported the event, if its log says so.")
+    ] = "log",
     party: Annotated[
         int, typer.Option("--party", min=0, help="Whose part of the price: the party's place in the split.")
     ] = 0,
@@ -38,7 +43,7 @@ def prove(
     It shows receipt, batch, log, head, signed statement, price and one party's share. It also shows the
     secret blind of the payer's logs: give it to whoever may know that.
 
-    Example: meterbridge prove chatcmpl-00000001 --source usage.ndjson
+    Example: meterbridge prove chatcmpl-8d1f --source gateway/openai
     """
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.entrypoints.json_files import write_json
@@ -51,11 +56,14 @@ def prove(
         record = opened.tariff(tariff)
         found = opened.ledger.locate(record.id, source, event_id)
         if found is None:
-            raise UnknownReceipt(f"no receipt of event {event_id!r} by {source!r} is in the ledger", event_id)
+            raise UnknownReceipt(
+                f"no receipt of event {event_id!r} by {source!r} is here; --source names who reported it",
+                event_id,
+            )
         log, receipt_id = found
         proof = prove_receipt(opened.ledger, opened.segments, log.account, receipt_id, party=party)
         path = out or opened.folder / "proofs" / f"{receipt_id.hex()[:16]}.json"
-        write_json(path, proof_to_json(proof))
+        write_json(path, proof_to_json(proof), mode=0o600)
     output.say(f"{path}; check it with: meterbridge verify {path}")
     output.result({"file": str(path), "receipt": f"0x{receipt_id.hex()}"})
 
@@ -72,6 +80,7 @@ def verify(
             help="Also ask the chain: was the signer authorised, and is the statement settled?",
         ),
     ] = None,
+    from_block: FromBlockOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Check worked proofs, from one call's receipt to its payout.
@@ -89,7 +98,9 @@ def verify(
     for file in files:
         proof = proof_from_json(read_json(file))
         verified = verify_proof(proof)
-        facts = _facts(proof, verified) + (_on_chain(rpc, proof, verified) if rpc is not None else [])
+        facts = _facts(proof, verified) + (
+            _on_chain(rpc, proof, verified, from_block) if rpc is not None else []
+        )
         output.table(f"{file.name}: everything holds", ["step", "shown"], facts)
         shown.append({"file": str(file), **dict(facts)})
     if rpc is None:
@@ -100,12 +111,19 @@ def verify(
 
 
 def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
+    from meterbridge.domain.terms import parse_terms
+
     proven, element = proof.proven, proof.element
-    counts = ", ".join(str(lane) for lane in proven.receipt.usage.lanes)
+    meters = parse_terms(proof.document).meters
+    counts = ", ".join(
+        f"{lane:,} {meters[i].name if i < len(meters) else i}"
+        for i, lane in enumerate(proven.receipt.usage.lanes)
+        if lane
+    )
     return [
         ("event", f"{proven.event_id} by {proven.source}"),
         ("receipt", f"0x{proven.receipt.id.hex()}"),
-        ("usage", counts),
+        ("usage", counts or "none"),
         (
             "batch",
             f"receipt {proof.batch.index + 1} of {proof.batch.size} under 0x{proof.batch_root.hash.hex()}",
@@ -122,7 +140,9 @@ def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, st
     ]
 
 
-def _on_chain(rpc: str, proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
+def _on_chain(
+    rpc: str, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
+) -> list[tuple[str, str]]:
     client = splitter_of(rpc, verified.account.domain)
     until = client.signer_until(verified.provider, verified.signer)
     if until == 0 or verified.sealed_at > until:
@@ -130,15 +150,40 @@ def _on_chain(rpc: str, proof: ReceiptProof, verified: VerifiedReceipt) -> list[
             f"{verified.provider} lets {verified.signer} sign until {until}, not at {verified.sealed_at}",
             until,
         )
-    escrow = client.escrow(proof.tariff.id, verified.account.payer)
-    if escrow.sealed_at < verified.sealed_at:
-        raise NotOnChain(
-            f"the statement of {verified.sealed_at} is not settled; the account stands at {escrow.sealed_at}",
-            escrow.sealed_at,
-        )
+    settled = _settlement_of(client, proof, verified, from_block)
     released = "yes" if client.runs_released_code() else "no"
     return [
         ("signer authorised", f"until {until}"),
-        ("settled", f"{escrow.settled} base units in all, up to {escrow.sealed_at}"),
+        ("settled", f"in block {settled.at.block}, drawing {settled.drawn} base units"),
         ("contract is this release", released),
     ]
+
+
+def _settlement_of(
+    client: SplitterClient, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
+) -> Settled:
+    """Return the event that settled just this head; a later statement settles no earlier one.
+
+    Raises:
+        NotOnChain: when there is none.
+    """
+    from meterbridge.services.chain_events import Settled
+
+    wanted = (
+        proof.tariff.id,
+        verified.account.payer,
+        verified.sealed_at,
+        proof.head.hash(),
+        proof.head.usage(),
+    )
+    for event in client.events(from_block, client.newest_block()):
+        if isinstance(event, Settled):
+            found = (event.tariff_id, event.payer, event.sealed_at, event.head, event.usage)
+            if found == wanted:
+                return event
+    stands = client.escrow(proof.tariff.id, verified.account.payer).sealed_at
+    raise NotOnChain(
+        f"the statement of {verified.sealed_at} was never settled with this head (the account stands at "
+        f"{stands}); if it was skipped for a later one, ask for a proof under that one",
+        stands,
+    )

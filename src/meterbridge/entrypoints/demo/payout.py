@@ -100,7 +100,7 @@ def prove_one(world: World, statements: Sequence[SignedStatement]) -> Path:
     receipt = world.segments.get(batch.segment).table.receipts.receipt(0)
     proof = prove(world.ledger, world.segments, batch.log.account, receipt.id)
     path = world.folder / "proofs" / f"{receipt.id.hex()[:16]}.json"
-    write_json(path, proof_to_json(proof))
+    write_json(path, proof_to_json(proof), mode=0o600)
     verify_proof(proof_from_json(read_json(path)))
     world.output.say(f"One worked proof: meterbridge verify {path}")
     return path
