@@ -177,6 +177,21 @@ def test_pot_of_a_split_that_nobody_published_is_shown_without_a_token(world: An
     assert [(row.asset, row.in_pot) for row in report.rows] == [(None, AssetAmount(50))]
 
 
+def test_nobody_can_break_an_audit_with_a_split_that_no_event_names(world: Any) -> None:
+    """A stranger funds the good token into a hidden split and claims it: odd, and no law is broken."""
+    payer = world.payers[0]
+    world.deposit(payer, 100)  # so that the token is one that the audit looks at
+    hidden_table = PartyTable([Party(payer.address, 9, 1)])
+    hidden = hidden_table.split(world.token.address)
+    world.token.mint(payer.address, AssetAmount(50))
+    world.token.as_sender(world.net.gateway(payer)).approve(world.splitter.address, AssetAmount(50))
+    world.client(payer).fund(hidden, AssetAmount(50))
+    claims.claim(world.splitter, hidden, hidden_table.proof(0))
+    report = audit(world.splitter, from_block=world.deployment.block, assets=[world.token.address])
+    assert [check.found for check in report.laws if not check.ok] == []
+    assert report.ok
+
+
 def test_all_in_one_transaction_is_audited_as_well(world: Any) -> None:
     payer = world.payers[0]
     world.deposit(payer, 100)

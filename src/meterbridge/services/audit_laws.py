@@ -223,6 +223,11 @@ def _check_moves_out(evidence: Evidence, books: Books, asset: Address) -> None:
     for transfer in evidence.transfers.get(asset, ()):
         if transfer.sender == evidence.contract:
             moved[transfer.at.tx_hash, transfer.recipient] += transfer.amount.base_units
+    for event in evidence.events:
+        # Anyone may fund a split that no event ever names; which token it holds, only its transfers tell.
+        if isinstance(event, Claimed) and books.asset_of(event.split_id) is None:
+            place = event.at.tx_hash, event.recipient
+            booked[place] += min(event.amount.base_units, max(0, moved[place] - booked[place]))
     for tx_hash, recipient in sorted(booked.keys() | moved.keys()):
         left, accounted = moved[tx_hash, recipient], booked[tx_hash, recipient]
         books.findings.expect(

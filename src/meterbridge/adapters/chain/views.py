@@ -182,7 +182,8 @@ class SplitterViews:
         found: dict[Any, TokenTransfer] = {}
         for topics in ([TRANSFER_TOPIC, None, mine], [TRANSFER_TOPIC, mine]):
             for log in self.gateway.logs(token, topics, from_block, to_block):
-                if len(log["topics"]) == 3:  # four are those of a collection of unique tokens
+                # Four topics are those of a collection of unique tokens; other data is no ERC-20's at all.
+                if len(log["topics"]) == 3 and len(log["data"]) == 32:
                     transfer = decode_transfer(log)
                     found[transfer.at] = transfer  # one to itself is found both ways
         return tuple(found[place] for place in sorted(found))
