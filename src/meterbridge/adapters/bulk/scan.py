@@ -110,7 +110,8 @@ class _Mapped:
     @classmethod
     def of(cls, column_map: ColumnMap, source: str, scanning: Scanning, maker: ChunkMaker) -> _Mapped:
         mapped = MappedRows(column_map, source)
-        reader = column_reader(column_map, scanning, mapped)
+        # Told the columns of a table, a reader of rows expects no nested ones: so another is told.
+        reader = column_reader(column_map, scanning, MappedRows(column_map, source))
 
         def read(block: Block) -> UsageChunk | None:
             columns = reader.read(block)
