@@ -182,7 +182,7 @@ def _make(folder: Path) -> list[Path]:
     if folder.is_dir():
         return []
     made = _make(folder.parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)  # segments show blinds: for the provider and its payers only
     return [*made, folder]
 
 

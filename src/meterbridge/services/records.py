@@ -113,6 +113,11 @@ class AccountRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.blind, bytes) or len(self.blind) != DIGEST_BYTES:
             raise OutOfBounds("a log's blind is 32 bytes", None)  # the value is a secret
+        if self.customer is not None and (not self.customer or self.customer.lower().startswith("0x")):
+            raise OutOfBounds(
+                f"{self.customer!r} is no customer name: it is empty, or looks like somebody's address",
+                self.customer,
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,5 +20,5 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     make_folder(path.parent)
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)  # segments show blinds: for the provider and its payers only
     sync(path.parent)

@@ -53,6 +53,8 @@ class Database:
             SchemaTooNew: when a later version of Meterbridge wrote it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds the blinds of all logs. What SQLite lays beside it gets the same mode.
+        path.touch(mode=0o600)
         engine = create_engine(f"sqlite:///{path}")
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_sqlite)
