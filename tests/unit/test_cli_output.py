@@ -36,7 +36,7 @@ def test_square_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_private_file_is_private_whatever_lies_beside_it(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
-    os.symlink(victim, tmp_path / ".keys.json.part")
+    (tmp_path / ".keys.json.part").symlink_to(victim)
     os.umask(0)
     write_json(tmp_path / "keys.json", {"key": 1}, mode=0o600)
     os.umask(0o022)

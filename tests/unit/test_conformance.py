@@ -106,3 +106,11 @@ def test_a_malformed_case_is_a_difference_and_the_others_go_on(vectors: dict[str
     broken["tariffs"][0]["rates"] = 7
     report = check_vectors(broken)
     assert {d.where for d in report.differences} == {"batches[0]", "tariffs[0]"}
+
+
+def test_a_difference_names_the_very_field_in_hex(vectors: dict[str, Any]) -> None:
+    changed = with_change(vectors, ("batches", 3, "proofs", 1, "siblings", 2, "root"))
+    (difference,) = [d for d in check_vectors(changed).differences if "proofs" in d.where]
+    assert difference.where == "batches[3].proofs[1][2].root"
+    assert difference.expected == changed["batches"][3]["proofs"][1]["siblings"][2]["root"]
+    assert difference.found == vectors["batches"][3]["proofs"][1]["siblings"][2]["root"]

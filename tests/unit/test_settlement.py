@@ -1,5 +1,5 @@
 """What the settlement service records, step by step, when sending goes wrong, on a fake of its port."""
-# ruff: noqa: ARG002  # a fake takes what its port takes
+# a fake takes what its port takes
 
 from __future__ import annotations
 

@@ -68,8 +68,9 @@ class ConformanceReport:
         """Compare one value, numbers and hex by what they mean and not by how they are written."""
         section = where.partition("[")[0]
         self.checked[section] = self.checked.get(section, 0) + 1
-        if _plain(expected) != _plain(found):
-            self.differences.append(Difference(where, str(_plain(expected)), str(_plain(found))))
+        wanted, got = _plain(expected), _plain(found)
+        if wanted != got:
+            self.differences.append(_first_difference(where, wanted, got))
 
     @contextmanager
     def case(self, where: str) -> Iterator[None]:
@@ -289,7 +290,37 @@ def _bytes(value: Any) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def _node_plain(node: SumNode | _ShareNode) -> dict[str, object]:
+    total = _plain(node.sum) if isinstance(node, SumNode) else str(node.shares)
+    return {"root": "0x" + node.hash.hex(), "sum": total}
+
+
+def _first_difference(where: str, expected: object, found: object) -> Difference:
+    """Go down into lists and objects to the first place that differs."""
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        steps = [(f"[{i}]", a, b) for i, (a, b) in enumerate(zip(expected, found, strict=True))]
+    elif isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        steps = [(f".{key}", expected[key], found[key]) for key in expected]
+    else:
+        return Difference(where, str(expected), str(found))
+    for step, a, b in steps:
+        if a != b:
+            return _first_difference(where + step, a, b)
+    return Difference(where, str(expected), str(found))
+
+
 def _plain(value: object) -> object:
+    """Return a value as a vectors file would spell it, so that people can compare."""
+    if isinstance(value, (Sibling, ShareSibling)):
+        return {"side": value.side.value, **_node_plain(value.node)}
+    if isinstance(value, (SumNode, _ShareNode)):
+        return _node_plain(value)
+    if isinstance(value, ShareProof):
+        return [_plain(step) for step in value.path]
+    if isinstance(value, UsageVector):
+        return [str(lane) for lane in value.lanes]
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, Address):

@@ -51,7 +51,11 @@ def iso_millis(name: str, value: object) -> int:
         return in_range(name, int(value), value)
     found = _ISO.fullmatch(value.strip(" ")) if isinstance(value, str) else None
     if not found:
-        raise BadUsage(f"{name} is {snippet(value)}; a time looks like 2026-01-31T12:00:00.5Z", value)
+        raise BadUsage(
+            f"{name} is {snippet(value)}; a time looks like 2026-01-31T12:00:00.5Z; for a number since 1970, "
+            "name its unit in the map: time_s, time_ms, time_us or time_ns",
+            value,
+        )
     try:
         minute = _minute(found["date"], found["time"], found["zone"] or "Z")
         second = int(found["second"] or 0)

@@ -20,7 +20,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)  # noqa: T201  # no console yet
+        print("\nInterrupted. Start the same command again: it goes on from here.", file=sys.stderr)  # noqa: T201  # no console yet
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of a pipe (head, less) went away: nothing to say and nobody to say it to.

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from meterbridge.adapters.chain.senders import Sender
     from meterbridge.services.ports import StatementSigner
 
-app = typer.Typer(no_args_is_help=True, help="Make and inspect encrypted keystores.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Make and inspect encrypted keystores.\n\nExample: meterbridge keys new meter.json",
+)
 
 PASSWORD_VARIABLE = "METERBRIDGE_PASSWORD"
 KEY_VARIABLE = "METERBRIDGE_PRIVATE_KEY"

@@ -69,6 +69,7 @@ def import_(
 
     output, column_map = Output(as_json), parse_map(columns)
     answers: list[dict[str, object]] = []
+    empty = False
     with workspace(ledger) as opened:
         record = opened.tariff(tariff)
         payer_of = None if payer is None else _always(opened.account(record, payer).key.payer)
@@ -83,7 +84,10 @@ def import_(
                     on_progress=increments(advance),
                 )
             answers.append(_tell(output, file, report))
+            empty |= bool(report.bad) and not report.added and not report.repeated
     output.result({"files": answers})
+    if empty:  # --skip-bad goes on after some bad rows; a file of nothing else is the wrong file
+        raise typer.Exit(1)
 
 
 def _always(payer: Address) -> Callable[[UsageEvent], Address]:
@@ -93,7 +97,7 @@ def _always(payer: Address) -> Callable[[UsageEvent], Address]:
 def _tell(output: Output, file: Path, report: ImportReport) -> dict[str, object]:
     output.say(
         f"{file}: {report.added:,} receipts added, {report.repeated:,} were there already, "
-        f"{len(report.bad):,} rows left out"
+        f"rows left out: {len(report.bad):,}"
     )
     rows = [(f"{bad.row_number:,}", bad.reason) for bad in report.bad]
     if rows:

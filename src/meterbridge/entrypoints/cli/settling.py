@@ -68,7 +68,7 @@ def settle(
     else:
         done = list(_from_ledger(ledger, tariff, rpc, payer_of_gas, output))
         if not done:
-            output.say("Nothing to settle: every statement is settled already.")
+            output.say("Nothing to settle: every statement is settled as far as its payers' balances go.")
     output.result({"settled": [_answer(signed, settlement) for signed, settlement in done]})
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from meterbridge.domain.statements import Domain
     from meterbridge.services.records import TariffRecord
 
-accounts = typer.Typer(no_args_is_help=True, help="Payers that a ledger meters.")
+accounts = typer.Typer(
+    no_args_is_help=True, help="Payers that a ledger meters.\n\nExample: meterbridge account list"
+)
 FOREVER = 2**64 - 1
 
 

@@ -9,7 +9,10 @@ import typer
 
 from meterbridge.entrypoints.cli.running import JsonOption, command
 
-app = typer.Typer(no_args_is_help=True, help="Work with files of protocol vectors.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Work with files of protocol vectors.\n\nExample: meterbridge vectors check vectors.json",
+)
 SHOWN = 20
 
 

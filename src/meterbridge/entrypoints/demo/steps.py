@@ -70,7 +70,7 @@ def read_log(world: World) -> None:
     made = " (made up, in the shapes of three providers)" if world.log.made else ""
     world.output.say(f"{world.plan.rows:,} calls in {world.log.file}{made}")
     if world.plan.bad:
-        world.output.warn(f"{world.plan.bad:,} rows cannot be read and are left out")
+        world.output.warn(f"{world.plan.bad:,} of {world.plan.rows:,} rows left out: they cannot be read")
 
 
 def deposit_all(world: World) -> None:
