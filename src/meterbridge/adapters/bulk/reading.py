@@ -23,11 +23,12 @@ from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name,
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
 from meterbridge.adapters.bulk.parts import USAGE
 from meterbridge.domain.arrays import Words
+from meterbridge.domain.errors import ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.merkle import path_positions
 from meterbridge.domain.receipt_rows import NODE_WORDS, sum_node
 from meterbridge.domain.receipts import ReceiptColumns
-from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumNode, SumTree
+from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumNode, SumTree, verify_inclusion
 from meterbridge.services.bulk.plan import STORED_LEVEL, STORED_RECEIPTS, level_at, level_size
 from meterbridge.services.ledger_errors import BadSegment
 from meterbridge.services.ports import Segment, SegmentMeta
@@ -76,8 +77,11 @@ class SealReader:
 
     def find(self, manifest: Manifest, number: int, receipt_id: bytes) -> Found | None:
         """Look a receipt up in one batch of a seal by its id."""
-        for block in self._blocks_of(manifest, number, receipt_id):
+        for block, first in self._blocks_of(manifest, number, receipt_id):
             table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
+            if first is not None and table.receipts.ids[0, :_WORD_BYTES].tobytes() != first:
+                reason = f"seal {manifest.name} is damaged: block {block} of batch {number} begins otherwise"
+                raise BadSegment(reason, block)
             rows = np.flatnonzero((table.receipts.ids == np.frombuffer(receipt_id, np.uint8)).all(axis=1))
             if len(rows):
                 return Found(block, int(rows[0]), table)
@@ -87,22 +91,23 @@ class SealReader:
         """Return the siblings of a receipt of a batch, from its leaf up to the batch's root.
 
         Raises:
-            BadSegment: when the receipts around it do not give the node that is stored above them.
+            BadSegment: when it does not lead there: a file of the seal is damaged.
         """
         size, block = int(manifest.sizes[number]), index // STORED_RECEIPTS
         table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
         tree = SumTree(NodeColumns(table.receipts.leaves(), table.receipts.usage))
-        stored = manifest.batch(number).root
-        if manifest.nodes_at[number] >= 0:
-            stored = self._node(manifest, number, STORED_LEVEL, block)
-        if tree.root != stored:
-            reason = f"the receipts around row {index} of {manifest.name}#{number} do not give the node above"
-            raise BadSegment(reason, index)
         above = [
             Sibling(side, self._node(manifest, number, STORED_LEVEL + level, position))
             for side, level, position in path_positions(block, level_size(size, STORED_LEVEL))
         ]
-        return (*tree.inclusion(index % STORED_RECEIPTS), *above)
+        path = (*tree.inclusion(index % STORED_RECEIPTS), *above)
+        leaf = table.receipts.receipt(index % STORED_RECEIPTS).node()
+        try:
+            verify_inclusion(leaf, index, size, path, manifest.batch(number).root)
+        except ProtocolError as error:
+            reason = f"seal {manifest.name} is damaged around row {index} of batch {number}"
+            raise BadSegment(reason, index) from error
+        return path
 
     def segment(self, name: str) -> Segment:
         """Read a whole batch by its name.
@@ -135,16 +140,22 @@ class SealReader:
             yield from opened.slices(first - low, min(end, high) - low)
             first, part = high, part + 1
 
-    def _blocks_of(self, manifest: Manifest, number: int, receipt_id: bytes) -> Iterable[int]:
-        """Return the blocks of 128 receipts that an id may be in: one, or more where they begin alike."""
+    def _blocks_of(
+        self, manifest: Manifest, number: int, receipt_id: bytes
+    ) -> Iterable[tuple[int, bytes | None]]:
+        """Return the blocks of 128 receipts that an id may be in, with the beginning of each one's first id.
+
+        It is one block, or more where they begin alike.
+        """
         size, at = int(manifest.sizes[number]), int(manifest.nodes_at[number])
         if at < 0:
-            return [0]
+            return [(0, None)]
         firsts = self._words(manifest, at, level_size(size, STORED_LEVEL))
         word = np.uint64(int.from_bytes(receipt_id[:_WORD_BYTES], "big"))
         low = int(np.searchsorted(firsts, word, "left")) - 1
         high = int(np.searchsorted(firsts, word, "right")) - 1
-        return range(max(0, low), high + 1)
+        blocks = range(max(0, low), high + 1)
+        return [(block, int(firsts[block]).to_bytes(_WORD_BYTES, "big")) for block in blocks]
 
     def _node(self, manifest: Manifest, number: int, level: int, position: int) -> SumNode:
         at = int(manifest.nodes_at[number]) + level_at(int(manifest.sizes[number]), level)
