@@ -69,6 +69,7 @@ class SealFolder:
         sizes = self._log_sizes(tariff_id) if orphans else {}
         for name in orphans:
             self._require_next(self._manifest(name), sizes)
+        for name in orphans:
             shutil.rmtree(self._folder / name)
         return orphans
 
