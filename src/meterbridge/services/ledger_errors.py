@@ -52,16 +52,20 @@ class UsageConflict(BadUsage, Conflict):
 
 
 class HeadroomExceeded(LedgerError):
-    """A receipt would take a log's total beyond the tariff's headroom.
+    """Receipts would take a log's total beyond the tariff's headroom.
 
     Attributes:
-        index: the receipt's place among those that were given.
+        index: the place of the first among those that were given.
+        beyond: place and message of each that does not fit beside those that do, in order.
     """
 
-    def __init__(self, index: int, message: str, value: object = None) -> None:
-        """Keep the place, so that the caller can name the row."""
+    def __init__(
+        self, index: int, message: str, value: object = None, beyond: tuple[tuple[int, str], ...] = ()
+    ) -> None:
+        """Keep the places, so that the caller can name the rows and leave all of them out at once."""
         super().__init__(message, value)
         self.index = index
+        self.beyond = beyond or ((index, message),)
 
 
 class NotSealed(LedgerError):

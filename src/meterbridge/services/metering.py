@@ -154,8 +154,11 @@ class _Importer:
             try:
                 outcome = self._ledger.add_receipts(intake, self._headroom, whole=not self._skip_bad)
             except HeadroomExceeded as error:
-                charge = charges.pop(error.index)
-                self._refuse(BadRow(charge.row, error.value, str(error), charge.event_id))
+                for index, reason in error.beyond:
+                    charge = charges[index]
+                    self._refuse(BadRow(charge.row, error.value, reason, charge.event_id))
+                left_out = {index for index, _ in error.beyond}
+                charges = [charge for i, charge in enumerate(charges) if i not in left_out]
                 continue
             for i in np.flatnonzero(outcome == CONFLICT).tolist():
                 self._conflict(charges[i])

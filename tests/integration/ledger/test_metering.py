@@ -217,6 +217,25 @@ def test_headroom_of_the_tariff_is_kept(world: World) -> None:
     assert world.take([event(6, "c0", output=1)]).added == 1, "a full lane blocks no other"
 
 
+def test_all_rows_beyond_the_headroom_are_left_out_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+    add = world.ledger.add_receipts
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return add(*arguments, **options)
+
+    monkeypatch.setattr(world.ledger, "add_receipts", counted)
+    rows = [event(n, "c0" if n % 2 else "c1", cache_read=400_000) for n in range(1, 21)]
+    report = world.take([*rows, event(21, "c0", cache_read=200_000)], skip_bad=True)
+    assert report.added == 5, "two of each payer, and the small one that still fits"
+    assert [bad.row_number for bad in report.bad] == list(range(5, 21))
+    assert tries == 2
+
+
 def test_no_lane_can_leave_int64(new_world: Callable[..., World]) -> None:
     meters = [{"name": "n", "buckets": ["input"], "price": "1", "per": 1}]
     world = new_world(document=DOCUMENT | {"meters": meters})

@@ -269,13 +269,18 @@ def _grow_totals(
     for i, log in enumerate(logs.tolist()):
         by_log[log].append(i)
     grown = []
+    beyond: list[tuple[int, str]] = []
     for log, total in _totals(connection, sorted(by_log)):
         rows = by_log[log]
         exact = [sum(column) for column in zip(total.lanes, *usage[rows].tolist(), strict=True)]
         lanes = zip(total.lanes, exact, headroom.lanes, strict=True)
         if any(before < after > limit for before, after, limit in lanes):  # a full lane blocks no other
-            raise _first_beyond(total, usage, rows, places, headroom)
-        grown.append((UsageVector.of(exact).to_bytes(), log))
+            beyond += _beyond(total, usage, rows, places, headroom)
+        elif not beyond:
+            grown.append((UsageVector.of(exact).to_bytes(), log))
+    if beyond:
+        index, message = min(beyond)
+        raise HeadroomExceeded(index, message, message, tuple(sorted(beyond)))
     statement = update(LOGS).where(LOGS.c.id == bindparam("log_")).values(total=bindparam("total_"))
     execute_many(connection, statement, ("total_", "log_"), grown)
 
@@ -288,23 +293,26 @@ def _totals(connection: Connection, logs: Sequence[int]) -> Iterator[tuple[int, 
             yield row.id, row.total
 
 
-def _first_beyond(
+def _beyond(
     total: UsageVector,
     usage: npt.NDArray[np.int64],
     rows: Sequence[int],
     places: npt.NDArray[np.int64],
     headroom: UsageVector,
-) -> HeadroomExceeded:
+) -> Iterator[tuple[int, str]]:
+    """Yield the rows of one log that do not fit beside those before them that do."""
     lanes = list(total.lanes)
     for row in rows:
-        for lane in range(LANES):
-            added, limit = int(usage[row, lane]), headroom.lanes[lane]
-            lanes[lane] += added
-            if added and lanes[lane] > limit:
-                what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
-                message = f"the log's total of lane {lane} would become {lanes[lane]}; {what} ends at {limit}"
-                return HeadroomExceeded(int(places[row]), message, lanes[lane])
-    raise AssertionError("the sum exceeds the headroom, so one row crosses it")
+        added = usage[row].tolist()
+        after = [before + more for before, more in zip(lanes, added, strict=True)]
+        over = [i for i in range(LANES) if added[i] and after[i] > headroom.lanes[i]]
+        if not over:
+            lanes = after
+            continue
+        limit = headroom.lanes[over[0]]
+        what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
+        said = f"the log's total of lane {over[0]} would become {after[over[0]]}; {what} ends at {limit}"
+        yield int(places[row]), said
 
 
 def _index_rows(
