@@ -18,7 +18,7 @@ import numpy as np
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import OutOfBounds, ProtocolError
 from meterbridge.domain.events import UsageEvent
-from meterbridge.domain.receipts import LANE_MAX, ReceiptColumns, canonical_details
+from meterbridge.domain.receipts import LANE_MAX, SOURCE_BYTES_MAX, ReceiptColumns, canonical_details
 from meterbridge.domain.units import LANES, UsageVector
 from meterbridge.services.corrections import RESERVED_DETAIL, Correction, correct
 from meterbridge.services.ledger_errors import (
@@ -268,13 +268,15 @@ def _fractions(values: Iterable[object], depth: int) -> Iterator[float]:
 
 
 def _require_storable(name: str, text: str) -> None:
-    """Refuse what no database keeps and no UTF-8 spells."""
+    """Refuse what no database keeps, no UTF-8 spells, and no id can hold."""
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError as error:
         raise ProtocolError(f"{name} {text!r} is not valid Unicode", text) from error
     if "\0" in text:
         raise ProtocolError(f"{name} {text!r} holds a NUL character", text)
+    if size > SOURCE_BYTES_MAX:
+        raise OutOfBounds(f"{name} is {size} bytes long; at most {SOURCE_BYTES_MAX} are allowed", text[:80])
 
 
 def _address(text: str) -> Address:

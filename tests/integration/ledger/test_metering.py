@@ -217,6 +217,13 @@ def test_headroom_of_the_tariff_is_kept(world: World) -> None:
     assert world.take([event(6, "c0", output=1)]).added == 1, "a full lane blocks no other"
 
 
+def test_a_source_that_no_id_can_hold_is_one_bad_row(world: World) -> None:
+    rows = [event(1, "c0", input=1), replace(event(2, "c0", input=1), source="s" * 65_536)]
+    report = world.take(rows, skip_bad=True)
+    assert (report.added, [bad.row_number for bad in report.bad]) == (1, [2])
+    assert "65536 bytes" in report.bad[0].reason
+
+
 def test_all_rows_beyond_the_headroom_are_left_out_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
