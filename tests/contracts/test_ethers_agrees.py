@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 
+from meterbridge.adapters.signers import LocalSigner
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.statements import Domain, Line, SignedStatement, Statement
+from meterbridge.domain.units import UsageVector
+from meterbridge.services.exchange import statement_to_json
+
 ROOT = Path(__file__).parents[2]
 ETHERS = Path(__file__).parent / "ethers"
 
@@ -53,6 +59,29 @@ def test_ethers_checks_statement_files(vectors: dict[str, Any], tmp_path: Path) 
         files.append(tmp_path / f"{number}.json")
         files[-1].write_text(json.dumps(statement_file(case)))
     found = run("node", ETHERS / "check-statement.mjs", *files)
+    assert found.returncode == 0, found.stderr
+
+
+def test_ethers_checks_a_statement_that_our_meter_signed(tmp_path: Path) -> None:
+    meter, domain = LocalSigner.generate(), Domain(8453, Address(b"\x0c" * 20))
+    usage = UsageVector.of([2**63 - 1, -(2**63), 0, -1, 7, 0, 2**53, 1])
+    lines = tuple(Line(Address(bytes([n]) * 20), usage, bytes([n]) * 32) for n in (1, 2, 3))
+    statement = Statement(b"\xab" * 32, 1_800_000_000, lines)
+    signed = SignedStatement(domain, statement, meter.address, meter.sign_digest(statement.digest(domain)))
+    ours = statement_to_json(signed)
+    as_words = [
+        {
+            "payer": str(x.payer),
+            "usage": [str(word) for word in x.usage.to_words()],
+            "head": f"0x{x.head.hex()}",
+        }
+        for x in lines
+    ]
+    kept = {key: ours[key] for key in ("domain", "signer", "signature", "digest")}
+    stated = {"tariffId": ours["tariffId"], "sealedAt": ours["sealedAt"], "lines": as_words}
+    file = tmp_path / "ours.json"
+    file.write_text(json.dumps({**kept, "statement": stated}))
+    found = run("node", ETHERS / "check-statement.mjs", file)
     assert found.returncode == 0, found.stderr
 
 
