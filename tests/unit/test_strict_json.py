@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -43,3 +45,22 @@ def test_a_string_that_never_closes_is_read_once(tail: str) -> None:
     assert match.end() == len(hostile)
     with pytest.raises(BadJson):
         load_strict(hostile)
+
+
+RAISED = """
+import sys
+from meterbridge.adapters.formats import parse_json
+from meterbridge.adapters.formats.errors import BadUsage
+sys.setrecursionlimit(1_000_000)
+for deep in ("[" * 300_000, '{"a":' * 300_000):
+    try:
+        parse_json(deep)
+    except BadUsage:
+        print("refused")
+"""
+
+
+def test_deep_nesting_crashes_nothing_where_a_library_has_raised_the_limit() -> None:
+    # py-evm raises Python's limit to where its JSON parser runs out of stack and takes the process along.
+    run = subprocess.run([sys.executable, "-c", RAISED], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.split()) == (0, ["refused", "refused"])

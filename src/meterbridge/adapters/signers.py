@@ -19,6 +19,7 @@ from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.signatures import CURVE_ORDER, encode_signature
+from meterbridge.domain.strict_json import BadJson, require_shallow
 
 if TYPE_CHECKING:
     from eth_account.account import Account as AccountFunctions
@@ -174,10 +175,12 @@ def _account_functions() -> AccountFunctions:
 
 def _read_keystore(path: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(path.read_bytes())
+        text = path.read_bytes().decode()
+        require_shallow(text)
+        stored = json.loads(text)
     except OSError as error:
         raise BadKeystore(f"{path} cannot be read: {error.strerror}", path) from error
-    except ValueError as error:
+    except (ValueError, BadJson) as error:
         raise BadKeystore(f"{path} is no keystore: it is not JSON", path) from error
     if not isinstance(stored, dict):
         raise BadKeystore(f"{path} is no keystore: it is JSON without fields", path)

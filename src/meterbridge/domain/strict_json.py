@@ -26,14 +26,22 @@ def load_strict(data: bytes | str) -> object:
     """
     try:
         text = data.decode() if isinstance(data, bytes) else data
-        _require_shallow(text)
+        require_shallow(text)
         return json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
     except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and endless integers
         raise BadJson(f"this is no JSON: {error}", data) from error
 
 
-def _require_shallow(text: str) -> None:
-    """Refuse deep nesting before it is parsed: where a library has raised the limit, the parser crashes."""
+def require_shallow(text: str) -> None:
+    """Refuse nesting deeper than 32 before it is parsed.
+
+    Where a library has raised Python's own limit, as py-evm does, the parser would crash the process.
+
+    Raises:
+        BadJson: when it is nested deeper.
+    """
+    if text.count("[") + text.count("{") <= DEPTH_MAX:
+        return
     depth = 0
     for match in _BRACKETS.finditer(text):
         depth += 1 if match[1] else -1 if match[2] else 0

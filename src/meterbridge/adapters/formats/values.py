@@ -11,6 +11,7 @@ from typing import Any, Final
 from meterbridge.adapters.formats.errors import BadUsage
 from meterbridge.adapters.formats.rows import snippet
 from meterbridge.domain.receipts import LANE_MAX
+from meterbridge.domain.strict_json import BadJson, require_shallow
 
 DIGITS: Final = re.compile(r"[0-9]{1,40}")
 _WIDE: Final = Context(prec=100, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -147,10 +148,12 @@ def parse_json(data: str | bytes) -> Any:
         BadUsage: saying where it breaks.
     """
     try:
-        return _decoder.decode(data if isinstance(data, str) else data.decode())
+        text = data if isinstance(data, str) else data.decode()
+        require_shallow(text)
+        return _decoder.decode(text)
     except BadUsage:
         raise
-    except RecursionError as error:
+    except (BadJson, RecursionError) as error:
         raise BadUsage("the JSON is nested too deeply", data[:SNIPPET]) from error
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}; the text must be UTF-8"

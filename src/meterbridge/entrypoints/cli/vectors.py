@@ -35,12 +35,15 @@ def check(
     """
     import json
 
+    from meterbridge.domain.strict_json import require_shallow
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.conformance import BadVectorsFile, check_vectors
 
     try:
-        vectors = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        text = file.read_text(encoding="utf-8-sig")
+        require_shallow(text)
+        vectors = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise BadVectorsFile(f"{file} is no JSON: {error}", str(file)) from error
     report = check_vectors(vectors)
     output = Output(as_json)
