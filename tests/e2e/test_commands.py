@@ -228,3 +228,12 @@ def test_the_same_calls_in_a_renamed_file_are_not_counted_again(setting: Setting
 def test_a_time_to_come_is_not_stated(setting: Setting) -> None:
     line = setting.cli.refused("statement", "--keystore", "meter.json", "--sealed-at", "4294967295")
     assert "future" in line
+
+
+def test_a_call_of_the_day_after_tomorrow_is_a_bad_row(setting: Setting) -> None:
+    name = setting.calls("future.csv", [("i", "acme", 1, 1)])
+    file = setting.folder / name
+    file.write_text(file.read_text().replace("2026-01-01", "2199-01-01"))
+    line = setting.cli.refused("import", name, "--map", MAP)
+    assert "row 2" in line
+    assert "future" in line

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meterbridge.services.metering import ImportReport
 
 SHOWN = 20
+DAY = 24 * 3600
 CLOCK_TOLERANCE = 300
 """Seconds that a statement may be ahead of this machine's clock: chains and clocks differ."""
 
@@ -63,11 +64,14 @@ def import_(
 
     Example: meterbridge import calls.csv --map "id=request_id time=ts payer=customer input=prompt_tokens"
     """
+    import time
+
     from meterbridge.adapters.formats import read_usage
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.metering import import_usage
 
     output, column_map = Output(as_json), parse_map(columns)
+    latest = (int(time.time()) + DAY) * 1000  # clocks differ; a time beyond tomorrow is a broken one
     answers: list[dict[str, object]] = []
     empty = False
     with workspace(ledger) as opened:
@@ -78,7 +82,7 @@ def import_(
                 report = import_usage(
                     opened.ledger,
                     record,
-                    read_usage(file, column_map=column_map, source=source),
+                    read_usage(file, column_map=column_map, source=source, latest=latest),
                     payer_of=payer_of,
                     skip_bad=skip_bad,
                     on_progress=increments(advance),
