@@ -46,25 +46,34 @@ def _lay_leaf(blocks: Words, lane: int, row: Words, details: Words) -> None:
 
 
 @inlined
-def _lay_children(blocks: Words, lane: int, left: Words, right: Words, second: bool) -> None:
-    """Lay out one of two blocks of 0x01, left hash and sum, right hash and sum: 193 bytes, padding."""
-    if not second:
-        carry = _NODE_TAG
-        for word in range(4):
-            carry = _lay_shifted(blocks, lane, word, carry, left[word])
-        for word in range(4, 12):
-            carry = _lay_shifted(blocks, lane, word, carry, swap_bytes(left[word]))
-        for word in range(4):
-            carry = _lay_shifted(blocks, lane, 12 + word, carry, right[word])
-        _lay_shifted(blocks, lane, 16, carry, swap_bytes(right[4]))
-        return
-    carry = swap_bytes(right[4]) >> _TOP
-    for word in range(5, 12):
-        carry = _lay_shifted(blocks, lane, word - 5, carry, swap_bytes(right[word]))
-    blocks[lane, 7] = carry | _FIRST_BIT << _BYTE
-    for word in range(8, RATE_WORDS):
-        blocks[lane, word] = 0
-    blocks[lane, RATE_WORDS - 1] = _LAST_BIT
+def _lay_children(first: Words, second: Words, lane: int, nodes: Nodes, at: int) -> None:
+    """Lay out 0x01, left hash and sum, right hash and sum: 193 bytes in two blocks.
+
+    The padding, and the zeros before it, stand in `second` already.
+    """
+    carry = _NODE_TAG
+    for word in range(4):
+        carry = _lay_shifted(first, lane, word, carry, nodes[at, word])
+    for word in range(4, NODE_WORDS):
+        carry = _lay_shifted(first, lane, word, carry, swap_bytes(nodes[at, word]))
+    for word in range(4):
+        carry = _lay_shifted(first, lane, NODE_WORDS + word, carry, nodes[at + 1, word])
+    carry = _lay_shifted(first, lane, RATE_WORDS - 1, carry, swap_bytes(nodes[at + 1, 4]))
+    for word in range(5, NODE_WORDS):
+        carry = _lay_shifted(second, lane, word - 5, carry, swap_bytes(nodes[at + 1, word]))
+    second[lane, 7] = carry | _FIRST_BIT << _BYTE
+
+
+@inlined
+def _add_lanes(nodes: Nodes, at: int, above: Nodes, parent: int) -> np.uint64:
+    """Put the sum of two nodes that stand side by side above them; the highest bit tells of an overflow."""
+    wrapped = np.uint64(0)
+    for word in range(4, NODE_WORDS):
+        left, right = nodes[at, word], nodes[at + 1, word]
+        total = left + right
+        wrapped |= (left ^ total) & (right ^ total)
+        above[parent, word] = total
+    return wrapped
 
 
 @compiled(types.void(column(types.uint64, 2, out=True), column(types.uint64, 2), types.int64, types.int64))
@@ -108,23 +117,20 @@ def join_nodes(below: Nodes, left: Ints, above: Nodes, parent: Ints, first: int,
         -1, or the first pair in which a lane of the sum leaves int64.
     """
     state = np.empty((2 * STATE_WORDS, LANES), dtype=np.uint64)
-    blocks = np.empty((LANES, RATE_WORDS), dtype=np.uint64)
-    for pair in range(first, stop):
-        x, y, out = below[left[pair]], below[left[pair] + 1], above[parent[pair]]
-        for word in range(4, NODE_WORDS):
-            total = x[word] + y[word]
-            if (x[word] ^ total) & (y[word] ^ total) & _LAST_BIT:
-                return pair
-            out[word] = total
+    ones = np.empty((LANES, RATE_WORDS), dtype=np.uint64)
+    twos = np.zeros((LANES, RATE_WORDS), dtype=np.uint64)
+    twos[:, RATE_WORDS - 1] = _LAST_BIT
     for group in range(first, stop, LANES):
-        state[:STATE_WORDS] = 0
-        for second in (False, True):
-            for lane in range(LANES):
-                at = left[min(group + lane, stop - 1)]
-                _lay_children(blocks, lane, below[at], below[at + 1], second)
-            absorb(state, blocks)
         for lane in range(LANES):
-            out = above[parent[min(group + lane, stop - 1)]]
+            pair = min(group + lane, stop - 1)
+            if _add_lanes(below, left[pair], above, parent[pair]) & _LAST_BIT:
+                return pair
+            _lay_children(ones, twos, lane, below, left[pair])
+        state[:STATE_WORDS] = 0
+        absorb(state, ones)
+        absorb(state, twos)
+        for lane in range(LANES):
+            pair = min(group + lane, stop - 1)
             for word in range(4):
-                out[word] = state[word, lane]
+                above[parent[pair], word] = state[word, lane]
     return -1

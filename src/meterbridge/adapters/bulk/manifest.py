@@ -117,6 +117,7 @@ def write_manifest(
     header: SealHeader,
     plan: SealPlan,
     accounts: Sequence[AccountRecord],
+    payers: Sequence[str],
     batches: Sequence[SealedBatch],
 ) -> None:
     """Write the manifest and wait until the disk has it."""
@@ -125,7 +126,7 @@ def write_manifest(
     lanes = np.array([record.root.sum.lanes for record in records], dtype=np.int64).reshape(-1, LANES)
     columns = [
         plan.accounts,
-        [str(account.key.payer) for account in whose],
+        [payers[account] for account in plan.accounts.tolist()],
         [account.customer for account in whose],
         [account.blind for account in whose],
         [record.seq for record in records],

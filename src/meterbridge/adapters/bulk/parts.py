@@ -18,26 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meterbridge.adapters.bulk.files import sync
+from meterbridge.adapters.bulk.schema import SCHEMA, USAGE
 from meterbridge.domain.arrays import Bytes, Ints
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipt_rows import Receipts
-from meterbridge.domain.units import LANES
+from meterbridge.services.bulk.order import columns_of
 
 ROW_GROUP: Final = 16_384
 """Receipts that are read to find one: few enough to take milliseconds."""
-USAGE: Final = tuple(f"usage_{lane}" for lane in range(LANES))
-_DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("payer", _DICTIONARY, nullable=False),
-        pa.field("id", pa.binary(DIGEST_BYTES), nullable=False),
-        pa.field("occurred_at", pa.timestamp("ms", tz="UTC"), nullable=False),
-        *(pa.field(name, pa.int64(), nullable=False) for name in USAGE),
-        pa.field("source", _DICTIONARY, nullable=False),
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("details", _DICTIONARY, nullable=False),
-    ]
-)
 _FEW = 256
 
 
@@ -71,7 +59,7 @@ class PartWriter:
             compression_level={"event_id": 1},
             use_dictionary=["payer", "source", "details"],
             column_encoding=dict.fromkeys(("occurred_at", *USAGE), "DELTA_BINARY_PACKED"),
-            write_statistics=["payer", "id", "occurred_at"],
+            write_statistics=["occurred_at"],
             store_schema=False,
         )
 
@@ -87,27 +75,27 @@ class PartWriter:
 
 
 def _to_arrow(receipts: Receipts, texts: RowTexts) -> pa.Table:
-    rows = receipts.rows
-    ids = np.ascontiguousarray(rows["id"])
-    times = pa.array(np.ascontiguousarray(rows["occurred_at"]))
+    columns = columns_of(receipts.rows)
+    accounts, sources, details = columns.numbers
+    times = pa.array(columns.occurred_at)
     return pa.table(
         [
-            _numbered(rows["account"], texts.payers),
-            pa.Array.from_buffers(pa.binary(DIGEST_BYTES), len(rows), [None, pa.py_buffer(ids)]),
+            _numbered(accounts, texts.payers),
+            pa.Array.from_buffers(pa.binary(DIGEST_BYTES), len(times), [None, pa.py_buffer(columns.ids)]),
             times.view(pa.timestamp("ms", tz="UTC")),
-            *(pa.array(np.ascontiguousarray(rows["usage"][:, lane])) for lane in range(LANES)),
-            _numbered(rows["source"], texts.sources),
+            *(pa.array(lane) for lane in columns.usage),
+            _numbered(sources, texts.sources),
             _texts(receipts.texts, receipts.offsets),
-            _numbered(rows["details"], texts.details),
+            _numbered(details, texts.details),
         ],
         schema=SCHEMA,
     )
 
 
-def _numbered(numbers: npt.NDArray[np.uint32], texts: Sequence[str]) -> Any:
+def _numbered(numbers: npt.NDArray[np.int32], texts: Sequence[str]) -> Any:
     """Return a column with a dictionary of only the texts that occur in it, where there are many."""
     if len(texts) <= _FEW:
-        return pa.DictionaryArray.from_arrays(numbers.astype(np.int32), pa.array(texts, pa.string()))
+        return pa.DictionaryArray.from_arrays(numbers, pa.array(texts, pa.string()))
     present, indices = np.unique(numbers, return_inverse=True)
     some = pa.array([texts[number] for number in present.tolist()], pa.string())
     return pa.DictionaryArray.from_arrays(indices.astype(np.int32), some)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from meterbridge.adapters.bulk.events import EventIndex
 from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name, split_name
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
-from meterbridge.adapters.bulk.parts import USAGE
+from meterbridge.adapters.bulk.schema import USAGE
 from meterbridge.domain.arrays import Words
 from meterbridge.domain.errors import ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES

@@ -161,7 +161,7 @@ class FolderSealWriter:
         sync(path)
         part_rows = [*(blocks[0].first for blocks in plan.parts()), plan.rows]
         header = SealHeader(self._record.domain, self._record.id, self._now, part_rows)
-        write_manifest(self._temporary / MANIFEST, header, plan, self._accounts, batches)
+        write_manifest(self._temporary / MANIFEST, header, plan, self._accounts, self._texts.payers, batches)
         sync(self._temporary)
         self._temporary.rename(self._path)
         sync(self._path.parent)

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from meterbridge.adapters.bulk.parts import USAGE
 from meterbridge.adapters.bulk.reading import SealReader
+from meterbridge.adapters.bulk.schema import USAGE
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.receipts import OCCURRED_AT_MAX
 

@@ -21,7 +21,18 @@ from meterbridge.domain.blake2b_kernel import hash_keys
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.keccak_kernel import hash_messages
 from meterbridge.domain.keccak_nodes import hash_leaves
-from meterbridge.domain.receipt_rows import LEAF, RECEIPT, Rows, words_of
+from meterbridge.domain.receipt_rows import (
+    EVENT_START,
+    ID,
+    LEAF,
+    LENGTH_AND_ACCOUNT,
+    OCCURRED_AT,
+    RECEIPT,
+    SOURCE_AND_DETAILS,
+    USAGE,
+    Rows,
+    words_of,
+)
 from meterbridge.domain.vector_code import column, compiled, copy_bytes
 from meterbridge.services.bulk.chunk import Details, Origin, Sources, UsageChunk
 
@@ -30,18 +41,17 @@ ROWS_MAX: Final = 2**24
 KEY_WORDS: Final = 3
 """Words of an event's key: its first 12 bytes as a big-endian number, 4 bytes of account, 8 bytes of leaf."""
 
+_TILE: Final = 2_048  # calls whose messages and rows stay in the second cache while they are hashed
+_HALF = np.uint64(32)
 _UPPER_HALF = np.uint64(0xFFFFFFFF00000000)
 
 
 @compiled(
     types.void(
-        column(types.int64),
-        column(types.int64),
+        *(column(types.int64),) * 2,
         column(types.uint8, 2),
-        column(types.uint8),
-        column(types.int64),
-        column(types.uint8),
-        column(types.int64),
+        *(column(types.uint8), column(types.int64)) * 2,
+        *(types.int64,) * 2,
         column(types.uint8, out=True),
         column(types.int64, out=True),
     )
@@ -54,13 +64,15 @@ def _lay_messages(
     prefix_offsets: Ints,
     event_bytes: Bytes,
     event_offsets: Ints,
+    first: int,
+    stop: int,
     messages: Bytes,
     offsets: Ints,
 ) -> None:
     """Lay out what ids are the hashes of: blind, length of the source, source, event id (section 3)."""
-    at = 0
-    for row in range(len(accounts)):
-        offsets[row] = at
+    at = np.int64(0)
+    for row in range(first, stop):
+        offsets[row - first] = at
         copy_bytes(messages, at, blinds, accounts[row] * DIGEST_BYTES, DIGEST_BYTES)
         at += DIGEST_BYTES
         start = prefix_offsets[sources[row]]
@@ -70,7 +82,43 @@ def _lay_messages(
         size = event_offsets[row + 1] - event_offsets[row]
         copy_bytes(messages, at, event_bytes, event_offsets[row], size)
         at += size
-    offsets[len(accounts)] = at
+    offsets[stop - first] = at
+
+
+@compiled(
+    types.void(
+        column(types.uint64, 2),
+        column(types.int64, 2),
+        *(column(types.int64),) * 5,
+        *(types.int64,) * 3,
+        column(types.uint64, 2, out=True),
+    )
+)
+def _lay_rows(
+    ids: Words,
+    usage: Ints,
+    occurred_at: Ints,
+    accounts: Ints,
+    sources: Ints,
+    details: Ints,
+    event_offsets: Ints,
+    first: int,
+    stop: int,
+    text_at: int,
+    rows: Words,
+) -> None:
+    """Write rows word by word; one pass, where NumPy would make one for each field."""
+    shift = text_at - event_offsets[0]
+    for call in range(first, stop):
+        for word in range(4):
+            rows[call, ID + word] = ids[call - first, word]
+        for lane in range(8):
+            rows[call, USAGE + lane] = np.uint64(usage[call, lane])
+        rows[call, OCCURRED_AT] = np.uint64(occurred_at[call])
+        rows[call, EVENT_START] = np.uint64(event_offsets[call] + shift)
+        length = np.uint64(event_offsets[call + 1] - event_offsets[call])
+        rows[call, LENGTH_AND_ACCOUNT] = length | np.uint64(accounts[call]) << _HALF
+        rows[call, SOURCE_AND_DETAILS] = np.uint64(sources[call]) | np.uint64(details[call]) << _HALF
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,42 +200,30 @@ def measure(
         sources: the texts that the chunk numbers.
         details: likewise.
     """
-    stop = at + len(chunk)
     prefixes, prefix_offsets = sources.prefixes()
-    first_byte, size = int(chunk.event_offsets[0]), int(chunk.event_offsets[-1] - chunk.event_offsets[0])
-    rows = pool.rows[at:stop]
-    _fill_columns(rows, chunk, text_at)
-    pool.texts[text_at : text_at + size] = chunk.event_bytes[first_byte : first_byte + size]
-    longest = DIGEST_BYTES + int(np.diff(prefix_offsets).max())
-    messages = np.empty(size + len(chunk) * longest, dtype=np.uint8)
-    offsets = np.empty(len(chunk) + 1, dtype=np.int64)
-    _lay_messages(
-        chunk.accounts,
-        chunk.sources,
-        blinds,
-        prefixes,
-        prefix_offsets,
-        chunk.event_bytes,
-        chunk.event_offsets,
-        messages,
-        offsets,
-    )
-    ids = np.empty((len(chunk), DIGEST_BYTES), dtype=np.uint8)
-    hash_messages(messages, offsets, 0, len(chunk), ids)
-    rows["id"] = ids.view(np.uint64)
-    keys = pool.keys[at:stop]
-    hash_keys(messages, offsets, DIGEST_BYTES, 0, len(chunk), keys)
-    words = words_of(rows)
-    hash_leaves(words, details.hashes(), 0, len(chunk))
-    keys[:, 1] = (keys[:, 1] & _UPPER_HALF) | chunk.accounts.astype(np.uint64)
-    keys[:, 2] = words[:, LEAF]
-
-
-def _fill_columns(rows: Rows, chunk: UsageChunk, text_at: int) -> None:
-    rows["usage"] = chunk.usage
-    rows["occurred_at"] = chunk.occurred_at
-    rows["event_start"] = chunk.event_offsets[:-1] - (chunk.event_offsets[0] - text_at)
-    rows["event_length"] = np.diff(chunk.event_offsets)
-    rows["account"] = chunk.accounts
-    rows["source"] = chunk.sources
-    rows["details"] = chunk.details
+    hashes = details.hashes()
+    first_byte, last_byte = int(chunk.event_offsets[0]), int(chunk.event_offsets[-1])
+    pool.texts[text_at : text_at + last_byte - first_byte] = chunk.event_bytes[first_byte:last_byte]
+    rows, keys = words_of(pool.rows[at : at + len(chunk)]), pool.keys[at : at + len(chunk)]
+    before_event = DIGEST_BYTES + int(np.diff(prefix_offsets).max())
+    ids = np.empty((_TILE, DIGEST_BYTES), dtype=np.uint8)
+    offsets = np.empty(_TILE + 1, dtype=np.int64)
+    messages = np.empty(0, dtype=np.uint8)
+    for first in range(0, len(chunk), _TILE):
+        stop = min(first + _TILE, len(chunk))
+        count = stop - first
+        room = int(chunk.event_offsets[stop] - chunk.event_offsets[first]) + count * before_event
+        if len(messages) < room:
+            messages = np.empty(room * 5 // 4, dtype=np.uint8)
+        said = (chunk.event_bytes, chunk.event_offsets, first, stop)
+        _lay_messages(
+            chunk.accounts, chunk.sources, blinds, prefixes, prefix_offsets, *said, messages, offsets
+        )
+        hash_messages(messages, offsets, 0, count, ids)
+        hash_keys(messages, offsets, DIGEST_BYTES, 0, count, keys[first:stop])
+        numbers = (chunk.accounts, chunk.sources, chunk.details, chunk.event_offsets)
+        _lay_rows(ids.view(np.uint64), chunk.usage, chunk.occurred_at, *numbers, first, stop, text_at, rows)
+        hash_leaves(rows, hashes, first, stop)
+    keys[:, 1] &= _UPPER_HALF
+    keys[:, 1] |= chunk.accounts.astype(np.uint64)
+    keys[:, 2] = rows[:, LEAF]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from meterbridge.domain.addresses import Address
 from meterbridge.domain.receipt_rows import sum_node
 from meterbridge.domain.sum_tree import SumNode, log_element
 from meterbridge.domain.units import INT64_MAX, UsageVector
@@ -210,7 +211,7 @@ class BulkSealing:
             key = scanning.accounts[account].key
             root = sum_node(forest.roots[number])
             frontier = frontiers[key.payer.raw]
-            _require_headroom(frontier.total, root.sum, headroom, str(key.payer))
+            _require_headroom(frontier.total, root.sum, headroom, key.payer)
             size = int(plan.sizes[number])
             element = log_element(size, root)
             nodes = completed_by(frontier.size, element, _fetch(frontier))
@@ -248,7 +249,7 @@ def _report_conflicts(verdict: Verdict, scanning: Scanning, report: SealReport, 
         report.bad.append((file, BadRow(row_number, event_id, reason, event_id)))
 
 
-def _require_headroom(before: UsageVector, added: UsageVector, headroom: UsageVector, payer: str) -> None:
+def _require_headroom(before: UsageVector, added: UsageVector, headroom: UsageVector, payer: Address) -> None:
     for lane, (old, new, limit) in enumerate(zip(before.lanes, added.lanes, headroom.lanes, strict=True)):
         if old + new > limit:
             what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
