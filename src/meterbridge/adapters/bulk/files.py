@@ -15,6 +15,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_and_forget(path: Path) -> None:
+    """Wait until the disk has a large file, and leave the memory that cached it to others."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, durably."""
     if path.is_dir():

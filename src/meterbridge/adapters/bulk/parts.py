@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meterbridge.adapters.bulk.files import sync
+from meterbridge.adapters.bulk.files import sync_and_forget
 from meterbridge.adapters.bulk.schema import SCHEMA, USAGE
 from meterbridge.domain.arrays import Bytes, Ints
 from meterbridge.domain.keccak import DIGEST_BYTES
@@ -71,7 +71,7 @@ class PartWriter:
         """Finish the file and wait until the disk has it."""
         self._parquet.close()
         self._file.close()
-        sync(self._path)
+        sync_and_forget(self._path)
 
 
 def _to_arrow(receipts: Receipts, texts: RowTexts) -> pa.Table:

@@ -1,0 +1,42 @@
+"""The benchmarks of sealing and trees run, and give the figures that they promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+def run(name: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, str(HERE / f"{name}.py"), "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_seal_gives_its_figures(tmp_path: Path) -> None:
+    found = run(
+        "seal", "--receipts", "30000", "--earlier", "20000", "--payers", "50", "--folder", str(tmp_path)
+    )
+    assert (found["receipts"], found["earlier"], found["payers"]) == (30_000, 20_000, 50)
+    assert found["receipts_per_second"] == pytest.approx(30_000 / found["total_seconds"], rel=0.01)
+    assert set(found["seconds"]) == {"scan", "dedupe", "write", "log", "sync", "commit"}
+    assert sum(found["seconds"].values()) <= found["total_seconds"] * 1.01
+    assert 50 * 2**20 < found["peak_bytes"] < 4 * 2**30
+    assert found["permutations_per_second_per_core"] > (found["pycryptodome_per_second"] or 0)
+    assert 0 < found["share_of_limit"] < 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tree_gives_its_figures() -> None:
+    arguments = ("--leaves", "70000", "--python-leaves", "1000", "--openzeppelin-leaves", "1000")
+    found = run("tree", *arguments)
+    assert found["leaves"] == 70_000
+    assert found["leaves_per_second"] > 10 * found["python_leaves_per_second"]
