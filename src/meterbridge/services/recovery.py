@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import Protocol
 
 from meterbridge.domain.errors import HeadDoesNotExtend
 from meterbridge.domain.restarts import OPAQUE_SIZE, opaque_element, opaque_roots
@@ -41,7 +42,23 @@ class RebuildReport:
     statements: int = 0
 
 
-def rebuild(ledger: Ledger, segments: Segments, statements: Iterable[SignedStatement] = ()) -> RebuildReport:
+class Seals(Protocol):
+    """Batches of many accounts that were sealed at once, of which the ledger knows nothing."""
+
+    def restore_next(self) -> Sequence[BatchRecord]:
+        """Put back the first seal whose batches all follow on; return them, or none."""
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """The names of those that follow on batches which are missing."""
+
+
+def rebuild(
+    ledger: Ledger,
+    segments: Segments,
+    statements: Iterable[SignedStatement] = (),
+    seals_of: Callable[[], Seals] | None = None,
+) -> RebuildReport:
     """Put back into a ledger what segments and statements hold and it has lost.
 
     The ledger may be empty, or older than its segments. Pending receipts were in no segment: import their
@@ -51,6 +68,7 @@ def rebuild(ledger: Ledger, segments: Segments, statements: Iterable[SignedState
         ledger: what is to be mended; what it has and the segments lack is left alone.
         segments: every batch that was ever sealed.
         statements: those that were ever signed, in any order: they say which times are used up.
+        seals_of: gives what was sealed at once, after the tariffs are known again.
 
     Raises:
         BadSegment: when one is damaged, or one in the middle of a log is missing.
@@ -64,13 +82,33 @@ def rebuild(ledger: Ledger, segments: Segments, statements: Iterable[SignedState
         for record in segments.tariffs():
             ledger.add_tariff(record)
             report.tariffs += record.id not in known
-        for name in segments.names():
-            _restore(ledger, segments.get(name), report)
+        _restore_all(ledger, segments, seals_of() if seals_of else None, report)
         report.statements = _restore_statements(ledger, statements)
     return report
 
 
-def _restore(ledger: Ledger, segment: Segment, report: RebuildReport) -> None:
+def _restore_all(ledger: Ledger, segments: Segments, seals: Seals | None, report: RebuildReport) -> None:
+    """Put back segments and seals in the order of their logs, in which they may take turns."""
+    waiting = list(segments.names())
+    while True:
+        left = [name for name in waiting if not _restore(ledger, segments.get(name), report)]
+        batches = seals.restore_next() if seals else ()
+        report.batches += len(batches)
+        report.receipts += sum(batch.size for batch in batches)
+        if not batches and len(left) == len(waiting):
+            break
+        waiting = left
+    if waiting:
+        batch = segments.get(waiting[0]).meta.batch
+        size = ledger.log_size(batch.log)
+        raise BadSegment(f"segment {batch.segment} follows on batch {size}, which is missing", batch.segment)
+    if seals and seals.waiting:
+        name = seals.waiting[0]
+        raise BadSegment(f"seal {name} follows on a batch that is missing", name)
+
+
+def _restore(ledger: Ledger, segment: Segment, report: RebuildReport) -> bool:
+    """Put back a batch, unless one before it is missing."""
     account, batch = segment.meta.account, segment.meta.batch
     ledger.open_account(account.key, account.blind, account.customer)
     size = ledger.log_size(batch.log)
@@ -78,14 +116,15 @@ def _restore(ledger: Ledger, segment: Segment, report: RebuildReport) -> None:
         known = ledger.batch(batch.log, batch.seq)
         if known != batch:
             raise Conflict(f"segment {batch.segment} is not batch {batch.seq} of this ledger", known.segment)
-        return
+        return True
     if batch.seq > size:
-        raise BadSegment(f"segment {batch.segment} follows on batch {size}, which is missing", batch.segment)
+        return False
     element = log_element(batch.size, batch.root)
     nodes = completed_by(size, element, partial(ledger.tree_nodes, batch.log))
     ledger.restore_batch(batch, nodes, segment.table, _heard_contents(segment.table))
     report.batches += 1
     report.receipts += batch.size
+    return True
 
 
 def _heard_contents(table: ReceiptTable) -> list[bytes]:

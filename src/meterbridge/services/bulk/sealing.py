@@ -16,15 +16,14 @@ from typing import Final
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.receipt_rows import sum_node
-from meterbridge.domain.sum_tree import SumNode, log_element
 from meterbridge.domain.units import INT64_MAX, UsageVector
 from meterbridge.services.bulk.chunk import Details, Sources
 from meterbridge.services.bulk.intake import Intake, Job, PoolSize, take_all
 from meterbridge.services.bulk.judging import Verdict, judge_all
+from meterbridge.services.bulk.logs import sealed_batch
 from meterbridge.services.bulk.plan import SealPlan
 from meterbridge.services.bulk.ports import (
     BulkLedger,
-    LogFrontier,
     Reading,
     Run,
     SealedBatch,
@@ -34,7 +33,6 @@ from meterbridge.services.bulk.ports import (
 from meterbridge.services.bulk.runs import PoolRun
 from meterbridge.services.bulk.writing import Forest, write_parts
 from meterbridge.services.ledger_errors import BadUsage, HeadroomExceeded, UsageConflict
-from meterbridge.services.log_tree import Place, completed_by
 from meterbridge.services.records import (
     AccountRecord,
     BadRow,
@@ -212,12 +210,10 @@ class BulkSealing:
             root = sum_node(forest.roots[number])
             frontier = frontiers[key.payer.raw]
             _require_headroom(frontier.total, root.sum, headroom, key.payer)
-            size = int(plan.sizes[number])
-            element = log_element(size, root)
-            nodes = completed_by(frontier.size, element, _fetch(frontier))
-            record = BatchRecord(LogKey(key, LogKind.CHARGES), frontier.size, size, root, f"{seal}#{number}")
+            log = LogKey(key, LogKind.CHARGES)
+            record = BatchRecord(log, frontier.size, int(plan.sizes[number]), root, f"{seal}#{number}")
             times = int(forest.first_times[number]), int(forest.last_times[number])
-            batches.append(SealedBatch(record, nodes, times))
+            batches.append(sealed_batch(record, frontier, times))
         return batches
 
 
@@ -255,10 +251,6 @@ def _require_headroom(before: UsageVector, added: UsageVector, headroom: UsageVe
             what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
             message = f"the log of {payer} would total {old + new} on lane {lane}; {what} ends at {limit}"
             raise HeadroomExceeded(0, message, old + new)
-
-
-def _fetch(frontier: LogFrontier) -> Callable[[Sequence[Place]], Sequence[SumNode]]:
-    return lambda places: [frontier.left[level] for level, _ in places]
 
 
 def _total(sums: Iterable[UsageVector]) -> UsageVector:
