@@ -150,17 +150,24 @@ class Gateway:
             return receipt
 
     def logs(
-        self, address: Address, topics: Sequence[bytes | None], from_block: int, to_block: int
+        self,
+        address: Address,
+        topics: Sequence[bytes | None],
+        from_block: int,
+        to_block: int,
+        *,
+        span: int | None = None,
     ) -> Iterator[LogReceipt]:
-        """Yield a contract's logs of these blocks, both included, in order."""
-        for start in range(from_block, to_block + 1, LOG_RANGE):
+        """Yield a contract's logs of these blocks, both included, in order; `span` are asked at once."""
+        step = span or LOG_RANGE
+        for start in range(from_block, to_block + 1, step):
             with self._mapped():
                 found = self.w3.eth.get_logs(
                     {
                         "address": Web3.to_checksum_address(str(address)),
                         "topics": [None if topic is None else Web3.to_hex(topic) for topic in topics],
                         "fromBlock": start,
-                        "toBlock": min(start + LOG_RANGE - 1, to_block),
+                        "toBlock": min(start + step - 1, to_block),
                     }
                 )
             yield from sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
