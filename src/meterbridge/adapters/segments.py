@@ -15,8 +15,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns, batch_tree
 from meterbridge.domain.statements import Domain
-from meterbridge.domain.sum_tree import Hashes, SumNode
+from meterbridge.domain.sum_tree import Hashes, Sibling, SumNode
 from meterbridge.domain.units import LANES, UsageVector
 from meterbridge.services.exchange import canonical_json, tariff_record_from_json, tariff_record_to_json
 from meterbridge.services.ledger_errors import BadSegment
@@ -43,6 +44,9 @@ from meterbridge.services.records import (
     ReceiptTable,
     TariffRecord,
 )
+
+if TYPE_CHECKING:
+    from meterbridge.adapters.bulk.reading import SealReader
 
 FORMAT: Final = "meterbridge/segment/1"
 _WRITERS: Final = 8
@@ -113,12 +117,30 @@ class FolderSegments:
             raise BadSegment(f"segment {name} is damaged: {error}", name) from error
         return segment
 
-    def _sealed_at_once(self, name: str) -> Segment:
-        """Read one batch of a seal."""
+    def rows(self, name: str, first: int, stop: int) -> ReceiptTable:
+        """See `ports.Segments`."""
+        if split_name(name) is not None:
+            return self._seals.rows(name, first, stop)
+        table = self.get(name).table
+        texts = (column[first:stop] for column in (table.sources, table.event_ids, table.details))
+        return ReceiptTable(table.receipts.take(np.arange(len(table))[first:stop]), *texts)
+
+    def path(self, name: str, row: int) -> tuple[Sibling, ...]:
+        """See `ports.Segments`."""
+        if split_name(name) is not None:
+            return self._seals.path_of(name, row)
+        return tuple(batch_tree(self.get(name).table.receipts).inclusion(row))
+
+    @cached_property
+    def _seals(self) -> SealReader:
         from meterbridge.adapters.bulk.reading import SealReader
 
+        return SealReader(self._folder)
+
+    def _sealed_at_once(self, name: str) -> Segment:
+        """Read one batch of a seal."""
         try:
-            segment = SealReader(self._folder).segment(name)
+            segment = self._seals.segment(name)
             _require_true(segment)
         except (MeterbridgeError, KeyError, TypeError, ValueError) as error:
             raise BadSegment(f"segment {name} is damaged: {error}", name) from error

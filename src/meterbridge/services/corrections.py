@@ -119,8 +119,8 @@ def correct(
         name = ledger.batch(log, place.seq).segment
         if name is None:
             raise UnknownReceipt(f"charge 0x{receipt_id.hex()} is in a log that was lost", receipt_id)
-        sealed = segments.get(name).table
-        receipt, details = sealed.receipts.receipt(place.row), sealed.details[place.row]
+        sealed = segments.rows(name, place.row, place.row + 1)
+        receipt, details = sealed.receipts.receipt(0), sealed.details[0]
         if _was_made_in_place(wanted, receipt, details):
             return Correction(CorrectionKind.REPEATED)
         return _by_credit(ledger, wanted, receipt, details)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meterbridge.domain.addresses import Address
-from meterbridge.domain.sum_tree import SumNode
+from meterbridge.domain.sum_tree import Sibling, SumNode
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.records import (
     AccountKey,
@@ -221,6 +221,16 @@ class Segments(Protocol):
 
     def get(self, name: str) -> Segment:
         """Read a batch; raise `BadSegment` when its rows do not give the root it names."""
+
+    def rows(self, name: str, first: int, stop: int) -> ReceiptTable:
+        """Return receipts of a batch by their index; of a large batch no others are read."""
+
+    def path(self, name: str, row: int) -> tuple[Sibling, ...]:
+        """Return the siblings of a receipt, from its leaf up to the batch's root.
+
+        Raises:
+            BadSegment: when it does not lead there.
+        """
 
     def names(self, log: LogKey | None = None, seq: int | None = None) -> Iterator[str]:
         """Yield the names of all segments, of one log's, or of one place in it, in the order of the log."""

@@ -17,7 +17,7 @@ from functools import partial
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadProof
-from meterbridge.domain.receipts import VOID_SOURCE, Receipt, batch_tree, details_hash, receipt_id
+from meterbridge.domain.receipts import VOID_SOURCE, Receipt, details_hash, receipt_id
 from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.splits import PartyTable, ShareProof, Split, entitled_down
 from meterbridge.domain.statements import LINES_MAX, Domain, Line, statement_hash
@@ -153,7 +153,8 @@ def prove(
     state = _state(head, log.kind)
     if place.seq >= state.size:
         raise NotSealed("the last statement is older than this receipt; make a statement first", receipt_id)
-    batch, proven, root = _in_batch(segments, ledger.batch(log, place.seq), place.row)
+    blind = ledger.account(account).blind
+    batch, proven, root = _in_batch(segments, blind, ledger.batch(log, place.seq), place.row)
     element = inclusion(place.seq, state.size, partial(ledger.tree_nodes, log))
     share = PartyTable(record.parties).proof(party)
     price = record.tariff.price_down(proven.receipt.usage)
@@ -182,20 +183,20 @@ def _find(ledger: Ledger, account: AccountKey, receipt_id: bytes) -> tuple[LogKe
     raise UnknownReceipt(f"{account.payer} has no receipt 0x{receipt_id.hex()} under this tariff", receipt_id)
 
 
-def _in_batch(segments: Segments, batch: BatchRecord, row: int) -> tuple[Inclusion, ProvenReceipt, SumNode]:
+def _in_batch(
+    segments: Segments, blind: bytes, batch: BatchRecord, row: int
+) -> tuple[Inclusion, ProvenReceipt, SumNode]:
     if batch.segment is None:
         raise UnknownReceipt("the receipt's batch was lost; only its usage is known", batch.seq)
-    segment = segments.get(batch.segment)
-    table = segment.table
-    tree = batch_tree(table.receipts)
+    table = segments.rows(batch.segment, row, row + 1)
     proven = ProvenReceipt(
-        receipt=table.receipts.receipt(row),
-        blind=segment.meta.account.blind,
-        source=table.sources[row],
-        event_id=table.event_ids[row],
-        details=parse_details(table.details[row]) or None,
+        receipt=table.receipts.receipt(0),
+        blind=blind,
+        source=table.sources[0],
+        event_id=table.event_ids[0],
+        details=parse_details(table.details[0]) or None,
     )
-    return Inclusion(row, tree.size, tuple(tree.inclusion(row))), proven, tree.root
+    return Inclusion(row, batch.size, segments.path(batch.segment, row)), proven, batch.root
 
 
 def _statement_proof(record: StatementRecord, line: int) -> StatementProof:

@@ -7,6 +7,7 @@ joins them are hashed again; the nodes above are read where they stand. No kerne
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from meterbridge.adapters.bulk.events import EventIndex
 from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name, split_name
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
-from meterbridge.adapters.bulk.schema import USAGE
+from meterbridge.adapters.bulk.schema import SCHEMA, USAGE
 from meterbridge.domain.arrays import Words
 from meterbridge.domain.errors import ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES
@@ -109,22 +110,40 @@ class SealReader:
             raise BadSegment(reason, index) from error
         return path
 
+    def batch(self, name: str) -> tuple[Manifest, int]:
+        """Return the seal of a batch by the batch's name, and its number there.
+
+        Raises:
+            BadSegment: when there is no such batch.
+        """
+        seal, number = split_name(name) or (name, -1)
+        manifest = self.manifest(seal)
+        if not 0 <= number < len(manifest.sizes):
+            raise BadSegment(f"seal {seal} has no batch {number}", name)
+        return manifest, number
+
+    def rows(self, name: str, first: int, stop: int) -> ReceiptTable:
+        """Return receipts of a batch by its name and their index."""
+        return self.receipts(*self.batch(name), first, stop)
+
+    def path_of(self, name: str, row: int) -> tuple[Sibling, ...]:
+        """Return the siblings of a receipt by its batch's name and its index; see `path`."""
+        return self.path(*self.batch(name), row)
+
     def segment(self, name: str) -> Segment:
         """Read a whole batch by its name.
 
         Raises:
             BadSegment: when there is no such batch, or it cannot be read.
         """
-        seal, number = split_name(name) or (name, -1)
-        manifest = self.manifest(seal)
-        if not 0 <= number < len(manifest.sizes):
-            raise BadSegment(f"seal {seal} has no batch {number}", name)
+        manifest, number = self.batch(name)
         meta = SegmentMeta(manifest.batch(number), manifest.account(number))
         return Segment(meta, self.receipts(manifest, number, 0, int(manifest.sizes[number])))
 
     def receipts(self, manifest: Manifest, number: int, first: int, stop: int) -> ReceiptTable:
         """Return receipts of a batch by their index."""
-        return receipts_of(pa.concat_tables(self.tables(manifest, number, first, stop)))
+        tables = list(self.tables(manifest, number, first, stop))
+        return receipts_of(pa.concat_tables(tables) if tables else pa.Table.from_pylist([], SCHEMA))
 
     def tables(
         self, manifest: Manifest, number: int, first: int = 0, stop: int | None = None
@@ -170,9 +189,10 @@ class SealReader:
 
 
 class _Part:
-    """One part, open."""
+    """One part, open; threads that read it take turns, since Arrow's readers are for one at a time."""
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
@@ -186,7 +206,8 @@ class _Part:
         group = int(np.searchsorted(self._starts, first, "right")) - 1
         while first < stop:
             start, end = int(self._starts[group]), int(self._starts[group + 1])
-            found = self._file.read_row_group(group, use_threads=False)
+            with self._lock:
+                found = self._file.read_row_group(group, use_threads=False)
             yield found.slice(first - start, min(stop, end) - first)
             first, group = end, group + 1
 

@@ -89,17 +89,16 @@ class StoredEvents:
             told = (row.occurred_at, row.usage, row.source, row.event_id, row.details)
         else:
             batch = self._ledger.batch(log, place.seq)
-            table = self._segments.get(batch.segment or "").table
-            held = table.receipts.receipt(place.row)
-            at = place.row
-            told = (held.occurred_at, held.usage, table.sources[at], table.event_ids[at], table.details[at])
+            table = self._segments.rows(batch.segment or "", place.row, place.row + 1)
+            held = table.receipts.receipt(0)
+            told = (held.occurred_at, held.usage, table.sources[0], table.event_ids[0], table.details[0])
         return _receipt_json(receipt_id, place.seq, *told)
 
     def rows(self, batch: BatchRecord, after: int, limit: int) -> list[dict[str, Any]]:
         """Return some receipts of a sealed batch, in the order of its leaves."""
-        table = self._segments.get(batch.segment or "").table
+        table = self._segments.rows(batch.segment or "", after, after + limit)
         found = []
-        for at in range(after, min(len(table), after + limit)):
+        for at in range(len(table)):
             held = table.receipts.receipt(at)
             told = (held.occurred_at, held.usage, table.sources[at], table.event_ids[at], table.details[at])
             found.append(_receipt_json(held.id, batch.seq, *told))
