@@ -6,7 +6,7 @@ import hashlib
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +29,10 @@ class Row(NamedTuple):
 
     row_number: int
     event: UsageEvent
+
+    def at(self, moment: int) -> UsageEvent:
+        """Return the same call at another time, in milliseconds."""
+        return replace(self.event, occurred_at=moment)
 
 
 def write_template(folder: Path, record: TariffRecord) -> None:
@@ -64,17 +68,21 @@ class Books:
     stated: dict[int, tuple[int, int]] = field(default_factory=dict)
     _events: int = 0
 
-    def use(self, payers: Sequence[int], calls: int = 2) -> None:
-        """Meter some calls of some payers."""
-        rows = []
+    def rows(self, payers: Sequence[int], calls: int = 2) -> list[Row]:
+        """Make up some calls of some payers, and count them here."""
+        made = []
         for payer in payers:
             for _ in range(calls):
                 tokens = self.random.randrange(1, 2_000), self.random.randrange(1, 500)
                 before = self.used.get(payer, (0, 0))
                 self.used[payer] = (before[0] + tokens[0], before[1] + tokens[1])
-                rows.append(Row(self._events + 1, self._event(payer, tokens)))
-        report = import_usage(self.ledger, self.record, rows)
-        assert report.added == len(rows)
+                made.append(Row(self._events + 1, self._event(payer, tokens)))
+        return made
+
+    def use(self, payers: Sequence[int], calls: int = 2) -> None:
+        """Meter some calls of some payers."""
+        made = self.rows(payers, calls)
+        assert import_usage(self.ledger, self.record, made).added == len(made)
 
     def state(self, sealed_at: int) -> list[SignedStatement]:
         """Seal what was used, and sign it."""
@@ -86,7 +94,7 @@ class Books:
     def owed(self, payer: int) -> int:
         """Return what a payer's stated usage costs in all, computed by hand."""
         tokens = self.stated.get(payer, (0, 0))
-        return (tokens[0] * INPUT_PRICE + tokens[1] * OUTPUT_PRICE) // 1
+        return tokens[0] * INPUT_PRICE + tokens[1] * OUTPUT_PRICE
 
     def _event(self, payer: int, tokens: tuple[int, int]) -> UsageEvent:
         self._events += 1

@@ -19,6 +19,7 @@ from meterbridge.adapters.signers import LocalSigner
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import keccak256
 from meterbridge.domain.splits import Party, PartyTable
+from meterbridge.domain.statements import Domain
 from meterbridge.domain.tariffs import terms_document
 from meterbridge.domain.terms import tariff_from_document
 from meterbridge.domain.units import AssetAmount
@@ -116,7 +117,8 @@ def staged(*arguments: str) -> Iterator[Stage]:
         for key in (PROVIDER, METER, *SENDERS, *PAYERS):
             node.rpc("anvil_setBalance", str(key.address), RICH)
         made = net.deploy()
-        stage = Stage(node.url, node, made.splitter, made.token, _record(made.splitter, made.token))
+        record = record_of(made.splitter.domain, made.token.address)
+        stage = Stage(node.url, node, made.splitter, made.token, record)
         made.splitter.as_sender(net.gateway(PROVIDER)).set_signer(METER.address, 2**32 - 1)
         for payer, amount in zip(PAYERS, DEPOSITS, strict=True):
             stage.deposit(payer, amount)
@@ -125,8 +127,9 @@ def staged(*arguments: str) -> Iterator[Stage]:
         node.close()
 
 
-def _record(splitter: SplitterClient, token: TokenClient) -> TariffRecord:
+def record_of(domain: Domain, token: Address) -> TariffRecord:
+    """Return the tariff of every test here, on some contract and token."""
     table = PartyTable([Party(key_of(f"party {i}").address, 1 + i, 60 - 20 * i) for i in range(3)])
-    split = table.split(token.address)
+    split = table.split(token)
     tariff = tariff_from_document(DOCUMENT, PROVIDER.address, split.id, 6, 3_600)
-    return TariffRecord(splitter.domain, tariff, split, table.parties, terms_document(DOCUMENT))
+    return TariffRecord(domain, tariff, split, table.parties, terms_document(DOCUMENT))
