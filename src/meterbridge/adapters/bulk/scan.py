@@ -30,8 +30,9 @@ from meterbridge.adapters.bulk.blocks import (
 )
 from meterbridge.adapters.bulk.chunks import ChunkMaker, column_reader
 from meterbridge.adapters.formats import read_usage
-from meterbridge.adapters.formats.column_map import ColumnMap
+from meterbridge.adapters.formats.column_map import ROW_NUMBER, ColumnMap
 from meterbridge.adapters.formats.errors import BadFile, BadUsage
+from meterbridge.adapters.formats.files import DEFAULT_SOURCE
 from meterbridge.adapters.formats.lines import PARQUET_MAGIC, UTF8_MARK, Opened
 from meterbridge.adapters.formats.mapped import MappedRows, canonical_map
 from meterbridge.adapters.formats.rows import BadRow, RawRow, Row, UsageRow
@@ -54,7 +55,8 @@ class Files:
     Attributes:
         paths: the files.
         column_map: what their columns mean; without it they have our own names, or rows in a native shape.
-        source: who reports rows that do not say so; the file's name by default.
+        source: who reports rows that do not say so; by default `log`, and the file's name where only the
+            number of a row tells it from others, as in `adapters.formats.read_usage`.
         payer: who pays for rows that do not say: a customer or an address.
         latest: milliseconds since 1970; later events are refused.
     """
@@ -81,18 +83,17 @@ def scan_files(files: Files) -> Scan:
 
 
 def _jobs(path: Path, files: Files, scanning: Scanning) -> Iterator[Job]:
-    source = files.source or path.name.removesuffix(".gz")
-    maker = ChunkMaker(scanning, str(path), source, files.payer, files.latest)
+    maker = ChunkMaker(scanning, str(path), files.payer, files.latest)
     opened = Opened(path)
     try:
         if opened.head.startswith(PARQUET_MAGIC) and not opened.packed:
             opened.close()
-            yield from _parquet_jobs(path, files, scanning, maker, source)
+            yield from _parquet_jobs(path, files, maker)
             return
-        reading = _reading_of_lines(opened, files, scanning, maker, source)
+        reading = _reading_of_lines(opened, files, maker)
         if reading is None:
             opened.close()
-            yield partial(_native, path, files, source, maker)
+            yield partial(_native, path, files, maker)
         else:
             yield from reading.jobs(opened)
     finally:
@@ -100,22 +101,24 @@ def _jobs(path: Path, files: Files, scanning: Scanning) -> Iterator[Job]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapped:
-    """Reads the blocks of one file, by column or by row."""
+class MappedBlocks:
+    """Reads the blocks of one source of rows, by column or by row."""
 
     maker: ChunkMaker
     mapped: MappedRows
     read: Callable[[Block], UsageChunk | None]
 
     @classmethod
-    def of(cls, column_map: ColumnMap, source: str, scanning: Scanning, maker: ChunkMaker) -> _Mapped:
+    def of(cls, column_map: ColumnMap, path: Path, files: Files, maker: ChunkMaker) -> MappedBlocks:
+        numbered = column_map.id == ROW_NUMBER  # rows of two files are told apart by the files' names then
+        source = files.source or (path.name.removesuffix(".gz") if numbered else DEFAULT_SOURCE)
         mapped = MappedRows(column_map, source)
         # Told the columns of a table, a reader of rows expects no nested ones: so another is told.
-        reader = column_reader(column_map, scanning, MappedRows(column_map, source))
+        reader = column_reader(column_map, maker.scanning, MappedRows(column_map, source))
 
         def read(block: Block) -> UsageChunk | None:
             columns = reader.read(block)
-            return None if columns is None else maker.of_columns(block, columns, mapped)
+            return None if columns is None else maker.of_columns(block, columns, mapped, source)
 
         return cls(maker, mapped, read)
 
@@ -144,9 +147,9 @@ class _Mapped:
             return BadRow(row.row_number, error.value, str(error))
 
 
-def _native(path: Path, files: Files, source: str, maker: ChunkMaker) -> Iterator[UsageChunk]:
+def _native(path: Path, files: Files, maker: ChunkMaker) -> Iterator[UsageChunk]:
     """Yield the chunks of a file whose rows each have a shape of their own."""
-    return _slow(read_usage(path, column_map=files.column_map, source=source), maker)
+    return _slow(read_usage(path, column_map=files.column_map, source=files.source), maker)
 
 
 def _slow(rows: Iterable[Row], maker: ChunkMaker) -> Iterator[UsageChunk]:
@@ -155,9 +158,7 @@ def _slow(rows: Iterable[Row], maker: ChunkMaker) -> Iterator[UsageChunk]:
         yield maker.of_rows(some)
 
 
-def _parquet_jobs(
-    path: Path, files: Files, scanning: Scanning, maker: ChunkMaker, source: str
-) -> Iterator[Job]:
+def _parquet_jobs(path: Path, files: Files, maker: ChunkMaker) -> Iterator[Job]:
     try:
         with pq.ParquetFile(path) as file:
             metadata, columns = file.metadata, list(file.schema_arrow.names)
@@ -166,10 +167,12 @@ def _parquet_jobs(
         raise BadFile(f"{path} is not a Parquet file that can be read: {error}", str(path)) from error
     column_map = files.column_map or canonical_map(columns)
     if column_map is None or not column_map.counts_columns:
-        yield partial(_native, path, files, source, maker)
+        yield partial(_native, path, files, maker)
         return
-    mapped = _Mapped.of(column_map, source, scanning, maker)
+    mapped = MappedBlocks.of(column_map, path, files, maker)
     mapped.require_columns(columns)
+    if not metadata.num_rows:
+        raise BadFile(f"{path} has no rows", str(path))
     numbered = [name for name in texts if name != column_map.id]
     first = 1
     for group in range(metadata.num_row_groups):
@@ -177,7 +180,7 @@ def _parquet_jobs(
         first += metadata.row_group(group).num_rows
 
 
-def _row_group_job(path: Path, group: int, first: int, numbered: list[str], mapped: _Mapped) -> Job:
+def _row_group_job(path: Path, group: int, first: int, numbered: list[str], mapped: MappedBlocks) -> Job:
     def job() -> Iterator[UsageChunk]:
         at = first
         try:
@@ -195,7 +198,7 @@ def _row_group_job(path: Path, group: int, first: int, numbered: list[str], mapp
 class _Lines:
     """How the lines of one file become blocks, and rows where blocks will not do."""
 
-    mapped: _Mapped
+    mapped: MappedBlocks
     block: Callable[[bytes, int], Block]
     rows: Callable[[Iterable[NumberedLine]], Iterator[RawRow | BadRow]]
     first: int
@@ -227,14 +230,14 @@ class _Lines:
             number += whole.count(b"\n")
         if rest:
             yield partial(self._chunks, rest, number)
+        elif number == self.first:
+            raise BadFile(f"{opened.path} has no rows", str(opened.path))
 
     def _chunks(self, data: bytes, number: int) -> Iterable[UsageChunk]:
         return self.mapped.chunks(self.block(data, number))
 
 
-def _reading_of_lines(
-    opened: Opened, files: Files, scanning: Scanning, maker: ChunkMaker, source: str
-) -> _Lines | None:
+def _reading_of_lines(opened: Opened, files: Files, maker: ChunkMaker) -> _Lines | None:
     """Return how a file of lines is read by blocks, or None where it must be read row by row."""
     head = opened.head.removeprefix(UTF8_MARK)
     mark = len(opened.head) - len(head)
@@ -242,7 +245,9 @@ def _reading_of_lines(
     if head.lstrip()[:1] in (b"{", b"["):
         if column_map is None or not column_map.counts_columns:
             return None
-        return _Lines(_Mapped.of(column_map, source, scanning, maker), JsonBlock, json_rows, 1, mark, False)
+        return _Lines(
+            MappedBlocks.of(column_map, opened.path, files, maker), JsonBlock, json_rows, 1, mark, False
+        )
     line, newline, _ = head.partition(b"\n")
     if not newline or b'"' in line or not line.strip():
         return None
@@ -250,7 +255,7 @@ def _reading_of_lines(
     column_map = column_map or (AZURE_MAP if set(columns) == AZURE_COLUMNS else canonical_map(columns))
     if column_map is None or not column_map.counts_columns:
         return None
-    mapped = _Mapped.of(column_map, source, scanning, maker)
+    mapped = MappedBlocks.of(column_map, opened.path, files, maker)
     mapped.require_columns(columns)
     return _Lines(
         mapped,

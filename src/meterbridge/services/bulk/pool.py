@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numba.core import types
@@ -146,13 +146,21 @@ class ReceiptPool:
         """Make room for so many receipts, and so many bytes of event ids."""
         if not 0 < rows <= ROWS_MAX:
             raise ValueError(f"a pool holds 1 to {ROWS_MAX} receipts, not {rows}")
-        self.rows: Final[Rows] = np.empty(rows, dtype=RECEIPT)
-        self.keys: Final[Words] = np.empty((rows, KEY_WORDS), dtype=np.uint64)
-        self.texts: Final[Bytes] = np.empty(text_bytes, dtype=np.uint8)
+        self.rows: Rows = np.empty(rows, dtype=RECEIPT)
+        self.keys: Words = np.empty((rows, KEY_WORDS), dtype=np.uint64)
+        self.texts: Bytes = np.empty(text_bytes, dtype=np.uint8)
         self._lock = threading.Lock()
         self._size = 0
         self._text_size = 0
         self._origins: list[tuple[int, Origin]] = []
+
+    @classmethod
+    def of(cls, rows: Rows, keys: Words, texts: Bytes, origins: Sequence[tuple[int, Origin]]) -> Self:
+        """Make a full pool of receipts that were measured elsewhere; see the attributes and `Origins`."""
+        pool = cls(len(rows), 0)
+        pool.rows, pool.keys, pool.texts = rows, keys, texts
+        pool._size, pool._text_size, pool._origins = len(rows), len(texts), list(origins)
+        return pool
 
     @property
     def size(self) -> int:

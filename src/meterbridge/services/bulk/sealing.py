@@ -14,31 +14,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from meterbridge.domain.addresses import Address
-from meterbridge.domain.receipt_rows import sum_node
-from meterbridge.domain.units import INT64_MAX, UsageVector
+from meterbridge.domain.units import UsageVector
 from meterbridge.services.bulk.chunk import Details, Sources
 from meterbridge.services.bulk.intake import Intake, Job, PoolSize, take_all
 from meterbridge.services.bulk.judging import Verdict, judge_all
-from meterbridge.services.bulk.logs import sealed_batch
+from meterbridge.services.bulk.logs import seal_batches, total_usage
 from meterbridge.services.bulk.plan import SealPlan
 from meterbridge.services.bulk.ports import (
     BulkLedger,
     Reading,
     Run,
-    SealedBatch,
     SealStore,
     Spilling,
 )
 from meterbridge.services.bulk.runs import PoolRun
-from meterbridge.services.bulk.writing import Forest, write_parts
-from meterbridge.services.ledger_errors import BadUsage, HeadroomExceeded, UsageConflict
+from meterbridge.services.bulk.writing import write_parts
+from meterbridge.services.ledger_errors import BadUsage, UsageConflict
 from meterbridge.services.records import (
     AccountRecord,
     BadRow,
     BatchRecord,
-    LogKey,
-    LogKind,
     TariffRecord,
 )
 
@@ -178,7 +173,9 @@ class BulkSealing:
             with report.stage("write"):
                 forest = write_parts(plan, reading, writer, in_order=in_order, threads=options.threads)
             with report.stage("log"):
-                batches = self._batches(scanning, plan, forest, writer.name)
+                batches = seal_batches(
+                    self._ledger, scanning.record, scanning.accounts, plan, forest, writer.name
+                )
             with report.stage("sync"):
                 writer.finish(plan, forest.stored, batches)
         except BaseException:
@@ -188,7 +185,7 @@ class BulkSealing:
             self._ledger.commit_seal(writer.name, batches, others)
         report.batches = [batch.record for batch in batches]
         report.sealed = plan.rows
-        report.totals = _total(batch.record.root.sum for batch in batches)
+        report.totals = total_usage(batches)
 
     def _take(self, scanning: Scanning, scan: Scan, options: SealOptions) -> tuple[Sequence[Run], Reading]:
         blinds = [account.blind for account in scanning.accounts]
@@ -200,21 +197,6 @@ class BulkSealing:
             return [run], run
         intake.spill_rest()
         return intake.spilled, self._spilling.merged()
-
-    def _batches(self, scanning: Scanning, plan: SealPlan, forest: Forest, seal: str) -> list[SealedBatch]:
-        frontiers = self._ledger.frontiers(scanning.record.id)
-        headroom = scanning.record.terms().headroom()
-        batches = []
-        for number, account in enumerate(plan.accounts.tolist()):
-            key = scanning.accounts[account].key
-            root = sum_node(forest.roots[number])
-            frontier = frontiers[key.payer.raw]
-            _require_headroom(frontier.total, root.sum, headroom, key.payer)
-            log = LogKey(key, LogKind.CHARGES)
-            record = BatchRecord(log, frontier.size, int(plan.sizes[number]), root, f"{seal}#{number}")
-            times = int(forest.first_times[number]), int(forest.last_times[number])
-            batches.append(sealed_batch(record, frontier, times))
-        return batches
 
 
 class _Refusals:
@@ -230,31 +212,21 @@ class _Refusals:
         self._report.bad.append((file, bad))
 
 
+def conflict_reason(source: str, event_id: str) -> str:
+    """Say why a row is left out whose event is there with another content."""
+    return (
+        f"event {event_id!r} of {source!r} is there already with another content; "
+        "correct that receipt, or give this one its own id"
+    )
+
+
 def _report_conflicts(verdict: Verdict, scanning: Scanning, report: SealReport, skip: bool) -> None:
     report.repeated = verdict.repeated
     for run, number in verdict.conflicts:
         row, event_id = run.receipt(number)
         file, row_number = run.origin(number)
         source = scanning.sources.values[int(row["source"])]
-        reason = (
-            f"event {event_id!r} of {source!r} is there already with another content; "
-            "correct that receipt, or give this one its own id"
-        )
+        reason = conflict_reason(source, event_id)
         if not skip:
             raise UsageConflict(row_number, f"{reason} ({file})", event_id)
         report.bad.append((file, BadRow(row_number, event_id, reason, event_id)))
-
-
-def _require_headroom(before: UsageVector, added: UsageVector, headroom: UsageVector, payer: Address) -> None:
-    for lane, (old, new, limit) in enumerate(zip(before.lanes, added.lanes, headroom.lanes, strict=True)):
-        if old + new > limit:
-            what = "a signed 64-bit integer" if limit == INT64_MAX else "the tariff's headroom"
-            message = f"the log of {payer} would total {old + new} on lane {lane}; {what} ends at {limit}"
-            raise HeadroomExceeded(0, message, old + new)
-
-
-def _total(sums: Iterable[UsageVector]) -> UsageVector:
-    total = UsageVector.zero()
-    for usage in sums:
-        total = total + usage
-    return total
