@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -20,12 +21,12 @@ from meterbridge.domain.addresses import Address
 from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import MeterbridgeError, OutOfBounds, ProtocolError
 from meterbridge.domain.events import UsageEvent
-from meterbridge.domain.receipts import LANE_MAX, VOID_SOURCE, canonical_details
+from meterbridge.domain.receipts import LANE_MAX, VOID_SOURCE
 from meterbridge.domain.units import LANES
 from meterbridge.services.bulk.chunk import Origin, UsageChunk
 from meterbridge.services.bulk.sealing import Scanning
-from meterbridge.services.corrections import RESERVED_DETAIL
 from meterbridge.services.ledger_errors import UnknownAccount
+from meterbridge.services.metering import details_text
 from meterbridge.services.receipt_columns import REPLACEMENT_SOURCE
 from meterbridge.services.records import BadRow
 
@@ -82,19 +83,16 @@ class _Rows:
 class ChunkMaker:
     """Makes the chunks of one file."""
 
-    def __init__(
-        self, scanning: Scanning, file: str, source: str, payer: str | None, latest: int | None
-    ) -> None:
+    def __init__(self, scanning: Scanning, file: str, payer: str | None, latest: int | None) -> None:
         """Make chunks for a scan.
 
         Args:
             scanning: what numbers texts, and takes bad rows.
             file: name of the file in errors.
-            source: who reports rows that do not say so.
             payer: who pays where a row does not say.
             latest: milliseconds since 1970; later events are refused.
         """
-        self._scanning, self._file, self._source, self._latest = scanning, file, source, latest
+        self.scanning, self._file, self._latest = scanning, file, latest
         self._payers = Payers(scanning, payer)
         self._meters = scanning.record.meter_map()
         self._numbers: dict[tuple[str, object], int] = {}
@@ -112,15 +110,24 @@ class ChunkMaker:
                 self._refuse(BadRow(row.row_number, error.value, str(error), row.event.id))
         return self._chunk_of(found)
 
-    def of_columns(self, block: Block, columns: PlainColumns, mapped: MappedRows) -> UsageChunk | None:
-        """Make a chunk of columns, or None where a row of it is to be refused."""
-        if columns.occurred_at.min() < self._scanning.horizon:
+    def of_columns(
+        self, block: Block, columns: PlainColumns, mapped: MappedRows, source: str
+    ) -> UsageChunk | None:
+        """Make a chunk of columns, or None where a row of it is to be refused.
+
+        Args:
+            block: where they come from.
+            columns: what it says.
+            mapped: reads a row as its column map says.
+            source: who reports rows that do not say so.
+        """
+        if columns.occurred_at.min() < self.scanning.horizon:
             return None
         if self._latest is not None and columns.occurred_at.max() > self._latest:
             return None
         try:
             accounts = self._numbers_of("payer", columns.payers, self._payer_number)
-            sources = self._numbers_of("source", columns.sources, self._source_number)
+            sources = self._numbers_of("source", columns.sources, partial(self._source_number, source))
             details = self._details_of(block, columns, mapped)
         except MeterbridgeError:
             return None
@@ -148,10 +155,10 @@ class ChunkMaker:
     def _payer_number(self, value: object) -> int:
         return self._payers.account(None if value is None else text("payer", value))
 
-    def _source_number(self, value: object) -> int:
-        source = self._source if value is None else text("source", value)
+    def _source_number(self, default: str, value: object) -> int:
+        source = default if value is None else text("source", value)
         _require_free(source)
-        return int(self._scanning.sources.numbers([source])[0])
+        return int(self.scanning.sources.numbers([source])[0])
 
     def _details_of(self, block: Block, columns: PlainColumns, mapped: MappedRows) -> Ints:
         examples = dict(zip(columns.details.values, columns.examples.tolist(), strict=True))
@@ -160,8 +167,8 @@ class ChunkMaker:
             row = block.row(examples[value])
             if isinstance(row, RefusedRow):
                 raise BadUsage(row.reason, row.value)
-            said = _details_text(mapped.event(row.row_number, row.fields))
-            return int(self._scanning.details.numbers([said])[0])
+            said = details_text(mapped.event(row.row_number, row.fields).details)
+            return int(self.scanning.details.numbers([said])[0])
 
         return self._numbers_of("details", columns.details, number)
 
@@ -173,7 +180,7 @@ class ChunkMaker:
             raise OutOfBounds(f"a meter counts {max(lanes)}; at most {LANE_MAX} fit one receipt", max(lanes))
         encoded = _storable("event id", event.id)
         _storable("source", event.source)
-        account, details = self._payers.account(event.payer), _details_text(event)
+        account, details = self._payers.account(event.payer), details_text(event.details)
         found.numbers.append(number)
         found.accounts.append(account)
         found.sources.append(event.source)
@@ -183,9 +190,9 @@ class ChunkMaker:
         found.events.append(encoded)
 
     def _require_time(self, occurred_at: int) -> None:
-        if occurred_at < self._scanning.horizon:
+        if occurred_at < self.scanning.horizon:
             raise OutOfBounds(
-                f"the time, {occurred_at} ms since 1970, is before {self._scanning.horizon}: whether an "
+                f"the time, {occurred_at} ms since 1970, is before {self.scanning.horizon}: whether an "
                 "event so old was sealed is not looked up any more; raise the retention",
                 occurred_at,
             )
@@ -197,8 +204,8 @@ class ChunkMaker:
         return UsageChunk(
             origin=Origin(self._file, int(numbers[0]) if len(numbers) else 0, numbers),
             accounts=np.array(found.accounts, dtype=np.int64),
-            sources=self._scanning.sources.numbers(found.sources),
-            details=self._scanning.details.numbers(found.details),
+            sources=self.scanning.sources.numbers(found.sources),
+            details=self.scanning.details.numbers(found.details),
             occurred_at=np.array(found.times, dtype=np.int64),
             usage=np.array(found.lanes, dtype=np.int64).reshape(-1, LANES),
             event_bytes=np.frombuffer(b"".join(found.events), dtype=np.uint8),
@@ -206,7 +213,7 @@ class ChunkMaker:
         )
 
     def _refuse(self, bad: BadRow) -> None:
-        self._scanning.refuse(self._file, bad)
+        self.scanning.refuse(self._file, bad)
 
 
 def column_reader(column_map: ColumnMap, scanning: Scanning, mapped: MappedRows) -> ColumnReader:
@@ -238,9 +245,3 @@ def _storable(name: str, value: str) -> bytes:
         return value.encode()
     except UnicodeEncodeError as error:
         raise ProtocolError(f"{name} {value!r} is not valid Unicode", value) from error
-
-
-def _details_text(event: UsageEvent) -> str:
-    if RESERVED_DETAIL in event.details:
-        raise OutOfBounds(f"the detail {RESERVED_DETAIL!r} is reserved for corrections", event.details)
-    return canonical_details(event.details).decode() if event.details else ""

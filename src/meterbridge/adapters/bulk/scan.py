@@ -110,6 +110,7 @@ class MappedBlocks:
 
     @classmethod
     def of(cls, column_map: ColumnMap, path: Path, files: Files, maker: ChunkMaker) -> MappedBlocks:
+        """Read by a map that counts columns; `path` names who reported where nothing else does."""
         numbered = column_map.id == ROW_NUMBER  # rows of two files are told apart by the files' names then
         source = files.source or (path.name.removesuffix(".gz") if numbered else DEFAULT_SOURCE)
         mapped = MappedRows(column_map, source)
