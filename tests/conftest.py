@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VECTORS = ROOT / "tests" / "vectors" / "protocol-v1.json"
+LONGEST_FIRST = ("e2e", "bench", "faults", "integration", "property")
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
@@ -18,11 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # A file goes to one worker (see scripts/test): the long ones first, so that none is left for the end.
+    items.sort(key=lambda item: _place(item.path))
     if config.getoption("--long"):
         return
     for item in items:
         if "long" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="a longer campaign: run with --long"))
+
+
+def _place(path: Path) -> int:
+    part = path.relative_to(ROOT / "tests").parts[0]
+    return LONGEST_FIRST.index(part) if part in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @pytest.fixture(scope="session")
