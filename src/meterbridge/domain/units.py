@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, Self
 
 from meterbridge.domain.errors import BadTariff, LaneOverflow, OutOfBounds
@@ -23,6 +24,7 @@ UINT112_MAX: Final = 2**112 - 1
 UINT128_MAX: Final = 2**128 - 1
 UINT256_MAX: Final = 2**256 - 1
 SCALE_MAX: Final = 36
+_EIGHT_LANES: Final = Struct(">8q")
 
 
 def require_int(name: str, value: object, low: int, high: int) -> int:
@@ -72,7 +74,7 @@ class UsageVector:
         """Read the 64 big-endian bytes of leaves, nodes and statements."""
         if len(data) != USAGE_BYTES:
             raise OutOfBounds(f"usage is {len(data)} bytes; it must be {USAGE_BYTES}", data)
-        return cls.of(int.from_bytes(data[i : i + 8], "big", signed=True) for i in range(0, USAGE_BYTES, 8))
+        return cls(_EIGHT_LANES.unpack(data))
 
     @classmethod
     def from_words(cls, words: tuple[int, int]) -> Self:
@@ -81,7 +83,7 @@ class UsageVector:
 
     def to_bytes(self) -> bytes:
         """Return 64 bytes, big-endian, meter 0 first."""
-        return b"".join(lane.to_bytes(8, "big", signed=True) for lane in self.lanes)
+        return _EIGHT_LANES.pack(*self.lanes)
 
     def to_words(self) -> tuple[int, int]:
         """Return the same 64 bytes as the `uint256[2]` of calldata and events."""
