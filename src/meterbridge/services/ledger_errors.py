@@ -76,6 +76,10 @@ class NothingToState(LedgerError):
     """No account's head has changed since the last statement."""
 
 
+class UnknownStatement(LedgerError):
+    """The ledger does not have the statement that is asked for."""
+
+
 class TooManyLines(LedgerError):
     """More accounts have changed than fit one statement."""
 

@@ -26,20 +26,7 @@ class SqlAssets:
     def record_submission(self, submission: SubmissionRecord) -> None:
         """See `ports.AssetLedger`."""
         with self._database.write() as connection:
-            query = select(SUBMISSIONS).where(SUBMISSIONS.c.tx_hash == submission.tx_hash)
-            known = connection.execute(query).one_or_none()
-            if known is None:
-                values = _values(submission)
-                row = insert_row(connection, SUBMISSIONS, tx_hash=submission.tx_hash, **values)
-            else:
-                row = known.id
-                _require_forward(known, submission)
-                if submission.state is SubmissionState.SENT and known.state != submission.state.value:
-                    return  # "sent" said late, or again, tells nothing that is not known
-                connection.execute(
-                    update(SUBMISSIONS).where(SUBMISSIONS.c.id == row).values(**_values(submission))
-                )
-            _replace_draws(connection, row, submission.draws)
+            store_submission(connection, submission)
 
     def submissions(self, tariff_id: bytes) -> list[SubmissionRecord]:
         """See `ports.AssetLedger`."""
@@ -54,6 +41,21 @@ class SqlAssets:
         with self._database.read() as connection:
             rows = connection.execute(select(SUBMISSIONS).where(*wanted).order_by(SUBMISSIONS.c.id)).all()
             return [_record(row, _draws(connection, row.id)) for row in rows]
+
+
+def store_submission(connection: Connection, submission: SubmissionRecord) -> None:
+    """Insert or update a submission within a transaction; see `ports.AssetLedger.record_submission`."""
+    query = select(SUBMISSIONS).where(SUBMISSIONS.c.tx_hash == submission.tx_hash)
+    known = connection.execute(query).one_or_none()
+    if known is None:
+        row = insert_row(connection, SUBMISSIONS, tx_hash=submission.tx_hash, **_values(submission))
+    else:
+        row = known.id
+        _require_forward(known, submission)
+        if submission.state is SubmissionState.SENT and known.state != submission.state.value:
+            return  # "sent" said late, or again, tells nothing that is not known
+        connection.execute(update(SUBMISSIONS).where(SUBMISSIONS.c.id == row).values(**_values(submission)))
+    _replace_draws(connection, row, submission.draws)
 
 
 def _values(submission: SubmissionRecord) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Which statements need a delivery, and which deliveries need not go on since later statements cover them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    not_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
+
+from meterbridge.adapters.sql.assets import SUBMISSIONS
+from meterbridge.adapters.sql.registry import DEPLOYMENTS, TARIFFS
+from meterbridge.adapters.sql.statements import LINES, STATEMENTS
+from meterbridge.adapters.tables.base import table_of
+from meterbridge.adapters.tables.outbox import DeliveryRow
+from meterbridge.domain.statements import Domain
+from meterbridge.services.settling.records import OPEN, Delivery, DeliveryState
+
+DELIVERIES: Final = table_of(DeliveryRow)
+_UNSIGNED: Final = (DeliveryState.WAITING.value, DeliveryState.READY.value)
+_FAILED: Final = DeliveryState.FAILED.value
+_LOCK: Final = 0x6D657465_72656E72  # "meterenr"
+
+
+def enroll(connection: Connection, domain: Domain, now: int) -> int:
+    """Give each statement of a contract a delivery; close those that later statements cover."""
+    if connection.dialect.name == "postgresql":
+        # Two processes that close the same rows in different orders would wait for each other.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    added = len(connection.execute(_insert_missing(connection, domain, now)).all())
+    mine = and_(DELIVERIES.c.chain_id == domain.chain_id, DELIVERIES.c.state.in_(_UNSIGNED))
+    here = and_(mine, DELIVERIES.c.contract == domain.verifying_contract.raw)
+    closing = connection.execute(select(DELIVERIES).where(here, _covered())).all()
+    if closing:
+        closed = {
+            "state": DeliveryState.SUPERSEDED.value,
+            "reason": "later statements cover each of its lines",
+            "lease_holder": None,
+        }
+        ids = [row.id for row in closing]
+        connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**closed))
+        for row in closing:
+            _pass_on_age(connection, bytes(row.digest), row.since)
+    return added
+
+
+def revive(connection: Connection, failed: Delivery) -> None:
+    """Reopen what a delivery covered that has just failed, where nothing else covers it."""
+    reopened = {"state": DeliveryState.WAITING.value, "reason": "", "next_at": 0}
+    older = and_(
+        DELIVERIES.c.tariff_id == failed.tariff_id,
+        DELIVERIES.c.sealed_at < failed.sealed_at,
+        DELIVERIES.c.state == DeliveryState.SUPERSEDED.value,
+    )
+    connection.execute(update(DELIVERIES).where(older, not_(_covered())).values(**reopened))
+
+
+def _insert_missing(connection: Connection, domain: Domain, now: int) -> ReturningInsert[tuple[int]]:
+    lines = select(func.count()).where(LINES.c.statement == STATEMENTS.c.id).scalar_subquery()
+    known = exists().where(DELIVERIES.c.digest == STATEMENTS.c.digest)
+    settled = exists().where(SUBMISSIONS.c.digest == STATEMENTS.c.digest, SUBMISSIONS.c.state == "settled")
+    values = {
+        "chain_id": DEPLOYMENTS.c.chain_id,
+        "contract": DEPLOYMENTS.c.contract,
+        "tariff_id": TARIFFS.c.tariff_id,
+        "digest": STATEMENTS.c.digest,
+        "sealed_at": STATEMENTS.c.sealed_at,
+        "part": STATEMENTS.c.part,
+        "lines": lines,
+        # What was settled before there was an outbox has been delivered.
+        "state": case((settled, DeliveryState.FINAL.value), else_=DeliveryState.WAITING.value),
+        "reason": literal(""),
+        "since": case((STATEMENTS.c.sealed_at < now, STATEMENTS.c.sealed_at), else_=now),
+        "failures": literal(0),
+        "next_at": literal(0),
+        "owing": settled,
+        "lease_until": literal(0),
+    }
+    found = (
+        select(*(column.label(name) for name, column in values.items()))
+        .select_from(STATEMENTS)
+        .join(TARIFFS, TARIFFS.c.id == STATEMENTS.c.tariff)
+        .join(DEPLOYMENTS, DEPLOYMENTS.c.id == TARIFFS.c.deployment)
+        .where(
+            DEPLOYMENTS.c.chain_id == domain.chain_id,
+            DEPLOYMENTS.c.contract == domain.verifying_contract.raw,
+            not_(known),
+        )
+        .order_by(STATEMENTS.c.id)
+    )
+    if connection.dialect.name == "postgresql":
+        skipping: Insert = postgresql.insert(DELIVERIES).on_conflict_do_nothing()
+    else:
+        skipping = sqlite.insert(DELIVERIES).on_conflict_do_nothing()
+    return skipping.from_select(list(values), found).returning(DELIVERIES.c.id)
+
+
+def _covered() -> ColumnElement[bool]:
+    """Tell of a delivery's row whether each of its payers has a line in a later statement that can settle."""
+    own, later = LINES.alias("own"), LINES.alias("later")
+    mine, theirs = STATEMENTS.alias("mine"), STATEMENTS.alias("theirs")
+    rival = DELIVERIES.alias("rival")
+    covering = (
+        exists()
+        .where(
+            later.c.account == own.c.account,
+            later.c.sealed_at > own.c.sealed_at,
+            theirs.c.id == later.c.statement,
+            rival.c.digest == theirs.c.digest,
+            rival.c.state != _FAILED,
+        )
+        .correlate(own)
+    )
+    uncovered = (
+        exists()
+        .where(mine.c.digest == DELIVERIES.c.digest, own.c.statement == mine.c.id, not_(covering))
+        .correlate(DELIVERIES)
+    )
+    return not_(uncovered)
+
+
+def _pass_on_age(connection: Connection, digest: bytes, since: int) -> None:
+    """Let what covers a delivery be as old as it: else each new statement would begin to wait anew."""
+    own, later = LINES.alias("own"), LINES.alias("later")
+    mine, theirs = STATEMENTS.alias("mine"), STATEMENTS.alias("theirs")
+    covering = (
+        select(theirs.c.digest)
+        .join(later, later.c.statement == theirs.c.id)
+        .join(own, and_(own.c.account == later.c.account, own.c.sealed_at < later.c.sealed_at))
+        .join(mine, mine.c.id == own.c.statement)
+        .where(mine.c.digest == digest)
+    )
+    heirs = and_(DELIVERIES.c.state.in_(OPEN), DELIVERIES.c.since > since, DELIVERIES.c.digest.in_(covering))
+    connection.execute(update(DELIVERIES).where(heirs).values(since=since))
