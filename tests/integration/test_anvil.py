@@ -10,7 +10,8 @@ from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
-from meterbridge.adapters.chain import KeySender, calls, gateway
+from meterbridge.adapters.chain import KeySender, calls
+from meterbridge.adapters.chain.ranges import LogRanges
 from meterbridge.adapters.devnet import Devnet, rpc_chain
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.units import AssetAmount
@@ -87,7 +88,7 @@ def test_logs_in_ranges_are_those_at_once(world: Any, monkeypatch: pytest.Monkey
         asked.append((request["fromBlock"], request["toBlock"]))
         return original(request)
 
-    monkeypatch.setattr(gateway, "LOG_RANGE", 4)
+    monkeypatch.setattr(world.splitter.gateway, "_ranges", LogRanges(4))
     monkeypatch.setattr(world.splitter.gateway.w3.eth, "get_logs", watched)
     assert world.splitter.events(start, end) == at_once
     assert len(asked) == -(-(end - start + 1) // 4)

@@ -12,6 +12,7 @@ from eth_tester.exceptions import TransactionFailed
 from eth_tester.exceptions import ValidationError as TesterRefuses
 from eth_tester.utils.filters import check_if_log_matches
 from eth_utils.exceptions import ValidationError as EvmRefuses
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import ContractPanicError
 from web3.providers.eth_tester import EthereumTesterProvider
@@ -30,9 +31,16 @@ class EmbeddedTester(EthereumTester):  # type: ignore[misc]  # eth-tester has no
     """Reads logs block by block; eth-tester searches the chain from its end again for every transaction."""
 
     def get_logs(
-        self, from_block: Any = None, to_block: Any = None, address: Any = None, topics: Any = None
+        self,
+        from_block: Any = None,
+        to_block: Any = None,
+        address: Any = None,
+        topics: Any = None,
+        blockHash: Any = None,  # noqa: N803  # as web3 passes what eth-tester does not know
     ) -> list[dict[str, Any]]:
-        """Return the logs of a range of blocks that match, in order."""
+        """Return the logs of a range of blocks, or of one block by its hash, that match, in order."""
+        if blockHash is not None:
+            from_block = to_block = self.get_block_by_hash(HexBytes(blockHash).to_0x_hex())["number"]
         newest = self.get_block_by_number("latest")["number"]
         lower, upper, addresses, wanted = self.normalizer.normalize_inbound_filter_params(
             from_block, to_block, address, topics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from json import JSONDecodeError
-from typing import Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from hexbytes import HexBytes
@@ -13,6 +13,7 @@ from requests.exceptions import HTTPError, RequestException
 from web3 import Web3
 from web3.exceptions import (
     BadResponseFormat,
+    BlockNotFound,
     ContractLogicError,
     ProviderConnectionError,
     TimeExhausted,
@@ -20,9 +21,10 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
-from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt, Wei
+from web3.types import BlockData, BlockIdentifier, FilterParams, LogReceipt, TxParams, TxReceipt, Wei
 
 from meterbridge.adapters.chain.errors import from_revert
+from meterbridge.adapters.chain.ranges import LogRanges
 from meterbridge.adapters.chain.senders import Sender
 from meterbridge.domain.addresses import Address
 from meterbridge.services.chain_errors import (
@@ -33,8 +35,8 @@ from meterbridge.services.chain_errors import (
 )
 
 RECEIPT_TIMEOUT: Final = 120.0
-LOG_RANGE: Final = 10_000
-"""Blocks for which logs are asked at once; many nodes refuse more."""
+Topic: TypeAlias = bytes | Sequence[bytes] | None
+"""One value, any of several, or None for whatever it is."""
 
 
 class ReadOnly(ChainError):
@@ -43,6 +45,10 @@ class ReadOnly(ChainError):
 
 class NodeRefuses(ChainError):
     """The node does not take a request: no funds for gas, a nonce in use, a method that it does not offer."""
+
+
+class NoSuchBlock(NodeRefuses):
+    """The node has not the block that is asked for, or not yet."""
 
 
 class Gateway:
@@ -73,6 +79,7 @@ class Gateway:
         self.sender: Final = sender
         self._fixed_gas = fixed_gas
         self._timeout = timeout
+        self._ranges = LogRanges()
 
     def chain_id(self) -> int:
         """Return the chain's id."""
@@ -149,28 +156,57 @@ class Gateway:
                 self._raise_reason(tx_hash, receipt)
             return receipt
 
+    def block(self, which: int | str | bytes) -> BlockData | None:
+        """Return a block by its number, tag or hash; None where the node has none."""
+        try:
+            with self._mapped():
+                return self.w3.eth.get_block(HexBytes(which) if isinstance(which, bytes) else which)  # type: ignore[arg-type]
+        except NoSuchBlock:
+            return None
+
     def logs(
         self,
         address: Address,
-        topics: Sequence[bytes | None],
+        topics: Sequence[Topic],
         from_block: int,
         to_block: int,
         *,
         span: int | None = None,
     ) -> Iterator[LogReceipt]:
-        """Yield a contract's logs of these blocks, both included, in order; `span` are asked at once."""
-        step = span or LOG_RANGE
-        for start in range(from_block, to_block + 1, step):
-            with self._mapped():
-                found = self.w3.eth.get_logs(
-                    {
-                        "address": Web3.to_checksum_address(str(address)),
-                        "topics": [None if topic is None else Web3.to_hex(topic) for topic in topics],
-                        "fromBlock": start,
-                        "toBlock": min(start + step - 1, to_block),
-                    }
-                )
-            yield from sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
+        """Yield a contract's logs of these blocks, both included, in order.
+
+        Args:
+            address: the contract.
+            topics: what each topic must be: one value, any of several, or None for whatever it is.
+            from_block: the first block.
+            to_block: the last one.
+            span: how many blocks are asked for at once; None asks for as many as the node was found to allow.
+        """
+        ranges = self._ranges if span is None else LogRanges(span)
+
+        def ask(first: int, last: int) -> list[LogReceipt]:
+            return self.logs_at_once(address, topics, first, last)
+
+        for found in ranges.read(ask, from_block, to_block):
+            yield from found
+
+    def logs_at_once(
+        self, address: Address, topics: Sequence[Topic], from_block: int, to_block: int
+    ) -> list[LogReceipt]:
+        """Return the same in one request, which the node may refuse for its size."""
+        wanted: FilterParams = {"fromBlock": from_block, "toBlock": to_block}
+        return self._logs(address, topics, wanted)
+
+    def logs_of(self, address: Address, topics: Sequence[Topic], block_hash: bytes) -> list[LogReceipt]:
+        """Return a contract's logs of one block; a node that has not that block refuses."""
+        return self._logs(address, topics, {"blockHash": HexBytes(block_hash)})
+
+    def _logs(self, address: Address, topics: Sequence[Topic], where: FilterParams) -> list[LogReceipt]:
+        where["address"] = Web3.to_checksum_address(str(address))
+        where["topics"] = [_topic_words(topic) for topic in topics]
+        with self._mapped():
+            found = self.w3.eth.get_logs(where)
+        return sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
 
     def _send(self, request: TxParams) -> bytes:
         if self.sender is None:
@@ -213,6 +249,8 @@ class Gateway:
             raise from_revert(error) from error
         except TimeExhausted as error:
             raise TransactionUnresolved(f"no receipt within {self._timeout} seconds: {error}") from error
+        except BlockNotFound as error:
+            raise NoSuchBlock(f"the node refuses: {error}", error.rpc_response) from error
         except (Web3RPCError, TransactionNotFound) as error:
             raise NodeRefuses(f"the node refuses: {_node_message(error)}", error.rpc_response) from error
         except (RequestException, ProviderConnectionError, BadResponseFormat, JSONDecodeError) as error:
@@ -225,6 +263,12 @@ class Gateway:
         """Name the node without what may be secret in its URL: user, password, path and query."""
         url = urlsplit(str(getattr(self.w3.provider, "endpoint_uri", "") or ""))
         return f"the node at {url.scheme}://{url.hostname}:{url.port}" if url.hostname else "the node"
+
+
+def _topic_words(topic: Topic) -> Any:
+    if topic is None or isinstance(topic, bytes):
+        return None if topic is None else Web3.to_hex(topic)
+    return [Web3.to_hex(one) for one in topic]
 
 
 def _at(block: int | None) -> BlockIdentifier:
