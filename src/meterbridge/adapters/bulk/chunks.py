@@ -36,10 +36,10 @@ RESERVED_SOURCES: Final = frozenset((VOID_SOURCE, REPLACEMENT_SOURCE))
 class Payers:
     """Who pays: customers and addresses to accounts."""
 
-    def __init__(self, scanning: Scanning, default: str | None) -> None:
-        """Know a tariff's accounts; `default` pays where a row does not say who does."""
+    def __init__(self, scanning: Scanning, everybody: str | None) -> None:
+        """Know a tariff's accounts; where `everybody` is named, it pays for all rows."""
         accounts = scanning.accounts
-        self._default = default
+        self._everybody = everybody
         self._by_name = {a.customer: i for i, a in enumerate(accounts) if a.customer is not None}
         self._by_address = {a.key.payer: i for i, a in enumerate(accounts)}
 
@@ -50,7 +50,7 @@ class Payers:
             OutOfBounds: when nobody is said to pay.
             UnknownAccount: when the ledger has no such account.
         """
-        who = self._default if payer is None else payer
+        who = payer if self._everybody is None else self._everybody
         if who is None:
             raise OutOfBounds("the row does not say who pays; name a payer for the whole file", None)
         if who in self._by_name:
@@ -89,7 +89,7 @@ class ChunkMaker:
         Args:
             scanning: what numbers texts, and takes bad rows.
             file: name of the file in errors.
-            payer: who pays where a row does not say.
+            payer: who pays for all rows; without it, whom each names.
             latest: milliseconds since 1970; later events are refused.
         """
         self.scanning, self._file, self._latest = scanning, file, latest

@@ -8,8 +8,10 @@ word of every 256th entry, and the number of entries. Only the fences are held i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -56,24 +58,66 @@ class EventIndexWriter:
         sync(self._path)
 
 
+class Readable(Protocol):
+    """A file that is read here and there."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return bytes from a place on, fewer at its end."""
+
+
+class LocalFile:
+    """An open file of this machine."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Take the file; whoever opened it closes it."""
+        self._descriptor = file.fileno()
+
+    @property
+    def size(self) -> int:
+        """See `Readable`."""
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, start: int, count: int) -> bytes:
+        """See `Readable`."""
+        return os.pread(self._descriptor, count, start)
+
+
+@contextmanager
+def open_local(path: Path | str) -> Iterator[LocalFile]:
+    """Open a file of this machine for reading."""
+    with Path(path).open("rb") as file:
+        yield LocalFile(file)
+
+
+Opening = Callable[[Any], AbstractContextManager[Readable]]
+
+
 class EventIndex:
     """One seal's index; its file is open only while it is read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, opening: Opening = open_local) -> None:
         """Read the fences.
+
+        Args:
+            path: the file.
+            opening: opens it.
 
         Raises:
             BadSegment: when the file is not as long as it says.
         """
-        self._path = path
-        with path.open("rb") as file:
-            total = os.fstat(file.fileno()).st_size
-            size = os.pread(file.fileno(), _WORD_BYTES, max(0, total - _WORD_BYTES))
+        self._path, self._opening = path, opening
+        with opening(path) as file:
+            total = file.size
+            size = file.read(max(0, total - _WORD_BYTES), _WORD_BYTES)
             self.size: Final = int.from_bytes(size, "little")
             fences = -(-self.size // WINDOW) * _WORD_BYTES
             if total != self.size * ENTRY_BYTES + fences + _WORD_BYTES:
                 raise BadSegment(f"the index of events {path} is damaged: it has {total} bytes", total)
-            data = os.pread(file.fileno(), fences, self.size * ENTRY_BYTES)
+            data = file.read(self.size * ENTRY_BYTES, fences)
         self._fences = np.frombuffer(data, dtype=np.uint64)
 
     def around(self, firsts: Words) -> Words:
@@ -88,8 +132,8 @@ class EventIndex:
         behind = np.searchsorted(self._fences, firsts, "right") - 1
         windows = np.unique(np.concatenate([_steps(before), _steps(behind)]).clip(0))
         runs = np.split(windows, np.flatnonzero(np.diff(windows) > _GAP) + 1)
-        with self._path.open("rb") as file:
-            return np.concatenate([self._read(file.fileno(), int(run[0]), int(run[-1]) + 1) for run in runs])
+        with self._opening(self._path) as file:
+            return np.concatenate([self._read(file, int(run[0]), int(run[-1]) + 1) for run in runs])
 
     def find(self, key: bytes) -> tuple[int, bytes] | None:
         """Return the account's number and the leaf's first eight bytes of an event by its 16-byte key."""
@@ -99,9 +143,9 @@ class EventIndex:
                 return int(entry[1] & _LOW), entry[2].tobytes()
         return None
 
-    def _read(self, descriptor: int, first: int, stop: int) -> Words:
+    def _read(self, file: Readable, first: int, stop: int) -> Words:
         start, end = first * WINDOW, min(self.size, stop * WINDOW)
-        data = os.pread(descriptor, (end - start) * ENTRY_BYTES, start * ENTRY_BYTES)
+        data = file.read(start * ENTRY_BYTES, (end - start) * ENTRY_BYTES)
         return np.frombuffer(data, dtype=np.uint64).reshape(-1, ENTRY_WORDS)
 
 

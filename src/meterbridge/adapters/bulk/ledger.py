@@ -5,7 +5,7 @@ A seal has one row a batch in the ledger and none a receipt: its own index of ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +82,10 @@ class BulkSqlLedger(SqlLedger):
             connection.execute(insert(BATCHES), _batch_rows(rows, batches))
             connection.execute(insert(NODES), _node_rows(rows, batches))
 
+    def events_of(self, seal: str) -> EventIndex:
+        """Return the index of a seal's events."""
+        return EventIndex(self._segments / seal / EVENTS)
+
     def _require_nothing_new(
         self, connection: Connection, tariff: int, known: KnownEvents, seal: str
     ) -> None:
@@ -97,7 +101,7 @@ class BulkSqlLedger(SqlLedger):
         rows = connection.execute(query).all()
         if not rows:
             return
-        events = EventIndex(self._segments / seal / EVENTS)
+        events = self.events_of(seal)
         for row, key in zip(rows, event_keys(*zip(*rows, strict=True)), strict=True):
             if events.find(key) is not None:
                 raise Conflict(
@@ -134,6 +138,12 @@ class SqlEvents:
         words = entries.view(np.uint64)
         words[:, :2] = words[:, :2].byteswap()  # keys are big-endian numbers, leaves are bytes
         return words
+
+    def ranges(self, count: int) -> Iterator[Words]:
+        """Yield all entries, cut into so many ranges of keys, in order."""
+        for number in range(0 if self._empty else count):
+            low, high = (2**64 * (number + step) // count for step in (0, 1))
+            yield self.around(np.linspace(low, high - 1, _SCAN_FROM, dtype=np.uint64))
 
     def _between(self, low: int, high: int) -> SqlSelect:
         first, last = low.to_bytes(8, "big") + bytes(8), high.to_bytes(8, "big") + b"\xff" * 8

@@ -57,7 +57,7 @@ class Files:
         column_map: what their columns mean; without it they have our own names, or rows in a native shape.
         source: who reports rows that do not say so; by default `log`, and the file's name where only the
             number of a row tells it from others, as in `adapters.formats.read_usage`.
-        payer: who pays for rows that do not say: a customer or an address.
+        payer: who pays for all rows, a customer or an address; without it, whom each row names.
         latest: milliseconds since 1970; later events are refused.
     """
 

@@ -44,6 +44,11 @@ class SealFolder:
         self._folder = folder
         self._known, self._log_sizes, self._now = known, log_sizes, now
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the segments."""
+        return self._folder
+
     def manifests(self, tariff_id: bytes) -> list[Manifest]:
         """Return all seals of a tariff that the ledger knows, in the order in which they were made.
 
@@ -68,7 +73,7 @@ class SealFolder:
         orphans = [name for name in self._names(tariff_id) if name not in known]
         sizes = self._log_sizes(tariff_id) if orphans else {}
         for name in orphans:
-            self._require_next(self._manifest(name), sizes)
+            require_next(self._manifest(name), sizes)
         for name in orphans:
             shutil.rmtree(self._folder / name)
         return orphans
@@ -94,12 +99,17 @@ class SealFolder:
         details: Sequence[str],
     ) -> FolderSealWriter:
         """See `services.bulk.ports.SealStore`."""
+        path = self.next_place(record)
+        texts = RowTexts([str(account.key.payer) for account in accounts], sources, details)
+        return FolderSealWriter(self._folder, path, record, accounts, texts, self._now())
+
+    def next_place(self, record: TariffRecord) -> Path:
+        """Return the folder of the next seal of a tariff, which is not there yet; that around it is."""
         FolderSegments(self._folder).put_tariff(record)
         base = self._base(record.id)
         make_folder(base)
         number = max(map(seal_number, self._names(record.id)), default=-1) + 1
-        texts = RowTexts([str(account.key.payer) for account in accounts], sources, details)
-        return FolderSealWriter(self._folder, base / f"{number:08d}", record, accounts, texts, self._now())
+        return base / f"{number:08d}"
 
     def _base(self, tariff_id: bytes) -> Path:
         return self._folder / seals_folder(tariff_id)
@@ -109,16 +119,22 @@ class SealFolder:
         found = sorted((path for path in base.glob("*") if path.name.isdecimal()), key=lambda p: int(p.name))
         return [path.relative_to(self._folder).as_posix() for path in found]
 
-    def _require_next(self, manifest: Manifest, sizes: Mapping[LogKey, int]) -> None:
-        for number in range(len(manifest.sizes)):
-            batch = manifest.batch(number)
-            size = sizes.get(batch.log, 0)
-            if batch.seq != size:
-                raise LedgerBehindSegments(
-                    f"seal {manifest.name} holds batch {batch.seq} of {batch.log.account.payer}, whose log "
-                    f"has {size}: the ledger is older than its segments; rebuild it from them",
-                    manifest.name,
-                )
+
+def require_next(manifest: Manifest, sizes: Mapping[LogKey, int]) -> None:
+    """Refuse to take a seal for an orphan whose batches are not the next ones of their logs.
+
+    Raises:
+        LedgerBehindSegments: when the ledger lacks batches before those of the seal.
+    """
+    for number in range(len(manifest.sizes)):
+        batch = manifest.batch(number)
+        size = sizes.get(batch.log, 0)
+        if batch.seq != size:
+            raise LedgerBehindSegments(
+                f"seal {manifest.name} holds batch {batch.seq} of {batch.log.account.payer}, whose log "
+                f"has {size}: the ledger is older than its segments; rebuild it from them",
+                manifest.name,
+            )
 
 
 class FolderSealWriter:

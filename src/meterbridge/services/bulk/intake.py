@@ -102,26 +102,47 @@ class Intake:
         self._counts = np.zeros_like(self._counts)
 
 
-def take_all(jobs: Iterable[Job], intake: Intake, threads: int | None = None) -> None:
+def take_all(
+    jobs: Iterable[Job],
+    intake: Intake,
+    threads: int | None = None,
+    told: Callable[[int], object] = lambda _rows: None,
+) -> None:
     """Run the jobs of a scan on all cores.
 
+    Args:
+        jobs: what to run.
+        intake: where their chunks go.
+        threads: all cores when None.
+        told: takes the number of rows of each chunk that is done; called by many threads.
+
     Raises:
-        Exception: what the first job to fail raised; those that run are waited for, no other is begun.
+        Exception: what the first job to fail raised; those that run stop at their next chunk, no other is
+            begun.
     """
-    workers = threads or cores()
+    workers, stopping = threads or cores(), threading.Event()
     with ThreadPoolExecutor(workers) as pool:
         running: set[Future[None]] = set()
-        for job in jobs:
-            running.add(pool.submit(_run, job, intake))
-            if len(running) > workers:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        for future in running:
-            future.result()
+        try:
+            for job in jobs:
+                running.add(pool.submit(_run, job, intake, stopping, told))
+                if len(running) > workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            for future in running:
+                future.result()
+        except BaseException:
+            stopping.set()
+            raise
 
 
-def _run(job: Job, intake: Intake) -> None:
+def _run(job: Job, intake: Intake, stopping: threading.Event, told: Callable[[int], object]) -> None:
+    if stopping.is_set():
+        return
     for chunk in job():
+        if stopping.is_set():
+            return
         if len(chunk):
             intake.take(chunk)
+            told(len(chunk))

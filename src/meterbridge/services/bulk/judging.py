@@ -20,6 +20,8 @@ from meterbridge.services.bulk.runs import KEY_SPACE
 from meterbridge.services.records import ADDED, CONFLICT, REPEATED
 
 RANGE_KEYS: Final = 1 << 17
+LISTED_MAX: Final = 10_000
+"""What is left out is listed up to this number, and counted beyond, so that memory stays bounded."""
 _ACCOUNT: Final = np.uint64(0xFFFFFFFF)
 
 
@@ -30,11 +32,13 @@ class Verdict:
     Attributes:
         counts: (accounts,) how many receipts each account keeps.
         repeated: events that were there already, with the same content.
-        conflicts: run and number of the receipts whose event is there with another content.
+        conflicting: receipts whose event is there with another content.
+        conflicts: run and number of the first 10,000 of them.
     """
 
     counts: Ints
     repeated: int = 0
+    conflicting: int = 0
     conflicts: list[tuple[Run, int]] = field(default_factory=list)
 
 
@@ -43,6 +47,7 @@ class _Range:
     kept: Words
     accounts: Ints
     repeated: int
+    conflicting: int
     conflicts: list[tuple[Run, int]]
 
 
@@ -83,7 +88,8 @@ def _collect(verdict: Verdict, found: _Range, keep: Callable[[Words], None]) -> 
     keep(found.kept)
     verdict.counts += found.accounts
     verdict.repeated += found.repeated
-    verdict.conflicts.extend(found.conflicts)
+    verdict.conflicting += found.conflicting
+    verdict.conflicts.extend(found.conflicts[: LISTED_MAX - len(verdict.conflicts)])
 
 
 def _judge_range(
@@ -100,7 +106,8 @@ def _judge_range(
         conflicts += [(run, int(n)) for n in numbers[(of_run == i) & (outcomes == CONFLICT)].tolist()]
     kept = keys[outcomes == ADDED]
     counts = np.bincount((kept[:, 1] & _ACCOUNT).astype(np.int64), minlength=accounts)
-    return _Range(kept, counts.astype(np.int64), int((outcomes == REPEATED).sum()), conflicts)
+    repeated, conflicting = int((outcomes == REPEATED).sum()), int((outcomes == CONFLICT).sum())
+    return _Range(kept, counts.astype(np.int64), repeated, conflicting, conflicts)
 
 
 def _merge(parts: Sequence[tuple[Words, Order]]) -> tuple[Words, Ints, Order]:

@@ -8,16 +8,18 @@ transaction tells the ledger; a crash leaves the old state, or the new one.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.bulk.chunk import Details, Sources
 from meterbridge.services.bulk.intake import Intake, Job, PoolSize, take_all
-from meterbridge.services.bulk.judging import Verdict, judge_all
+from meterbridge.services.bulk.judging import LISTED_MAX, Verdict, judge_all
 from meterbridge.services.bulk.logs import seal_batches, total_usage
 from meterbridge.services.bulk.plan import SealPlan
 from meterbridge.services.bulk.ports import (
@@ -75,12 +77,19 @@ class SealOptions:
         retention_days: for how long an event is known to have been sealed; None is for ever.
         skip_bad: leave bad rows and conflicts out and list them, instead of sealing nothing.
         threads: all cores when None.
+        on_progress: told a stage, "scan" or "write", and how many more receipts it has done; by many threads.
     """
 
     memory_bytes: int = MEMORY_BYTES
     retention_days: int | None = RETENTION_DAYS
     skip_bad: bool = False
     threads: int | None = None
+    on_progress: Callable[[str, int], object] | None = None
+
+    def told(self, stage: str) -> Callable[[int], object]:
+        """Return what takes the progress of one stage."""
+        tell = self.on_progress
+        return (lambda _done: None) if tell is None else partial(tell, stage)
 
 
 @dataclass(slots=True)
@@ -90,7 +99,8 @@ class SealReport:
     Attributes:
         sealed: receipts that are new.
         repeated: events that were there already, with the same content.
-        bad: (file, row) of what was left out.
+        bad: (file, row) of what was left out, the first 10,000 of them.
+        left_out: how many rows were left out.
         totals: usage of the sealed receipts.
         batches: one for each account that has something new.
         seconds: what each stage took.
@@ -99,9 +109,16 @@ class SealReport:
     sealed: int = 0
     repeated: int = 0
     bad: list[tuple[str, BadRow]] = field(default_factory=list)
+    left_out: int = 0
     totals: UsageVector = field(default_factory=UsageVector.zero)
     batches: list[BatchRecord] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def leave_out(self, file: str, bad: BadRow) -> None:
+        """Count a row that is left out, and list it while there is room."""
+        self.left_out += 1
+        if len(self.bad) < LISTED_MAX:
+            self.bad.append((file, bad))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -171,7 +188,14 @@ class BulkSealing:
                 return
             in_order = not isinstance(reading, PoolRun)
             with report.stage("write"):
-                forest = write_parts(plan, reading, writer, in_order=in_order, threads=options.threads)
+                forest = write_parts(
+                    plan,
+                    reading,
+                    writer,
+                    in_order=in_order,
+                    threads=options.threads,
+                    told=options.told("write"),
+                )
             with report.stage("log"):
                 batches = seal_batches(
                     self._ledger, scanning.record, scanning.accounts, plan, forest, writer.name
@@ -191,7 +215,7 @@ class BulkSealing:
         blinds = [account.blind for account in scanning.accounts]
         size = PoolSize.within(options.memory_bytes)
         intake = Intake(size, blinds, scanning.sources, scanning.details, self._spilling)
-        take_all(scan(scanning), intake, options.threads)
+        take_all(scan(scanning), intake, options.threads, options.told("scan"))
         if not intake.spilled:
             run = PoolRun(*intake.last_pool())
             return [run], run
@@ -204,12 +228,14 @@ class _Refusals:
 
     def __init__(self, report: SealReport, skip: bool) -> None:
         self._report, self._skip = report, skip
+        self._lock = threading.Lock()
 
     def refuse(self, file: str, bad: BadRow) -> None:
         """Take a bad row; called from many threads."""
         if not self._skip:
             raise BadUsage(bad.row_number, f"{bad.reason} ({file})", bad.value)
-        self._report.bad.append((file, bad))
+        with self._lock:
+            self._report.leave_out(file, bad)
 
 
 def conflict_reason(source: str, event_id: str) -> str:
@@ -222,6 +248,7 @@ def conflict_reason(source: str, event_id: str) -> str:
 
 def _report_conflicts(verdict: Verdict, scanning: Scanning, report: SealReport, skip: bool) -> None:
     report.repeated = verdict.repeated
+    report.left_out += verdict.conflicting - len(verdict.conflicts)
     for run, number in verdict.conflicts:
         row, event_id = run.receipt(number)
         file, row_number = run.origin(number)
@@ -229,4 +256,4 @@ def _report_conflicts(verdict: Verdict, scanning: Scanning, report: SealReport, 
         reason = conflict_reason(source, event_id)
         if not skip:
             raise UsageConflict(row_number, f"{reason} ({file})", event_id)
-        report.bad.append((file, BadRow(row_number, event_id, reason, event_id)))
+        report.leave_out(file, BadRow(row_number, event_id, reason, event_id))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -112,7 +112,13 @@ class Forest:
 
 
 def write_parts(
-    plan: SealPlan, reading: Reading, writer: SealWriter, *, in_order: bool, threads: int | None = None
+    plan: SealPlan,
+    reading: Reading,
+    writer: SealWriter,
+    *,
+    in_order: bool,
+    threads: int | None = None,
+    told: Callable[[int], object] = lambda _rows: None,
 ) -> Forest:
     """Write all receipts, several parts at a time, and grow their trees.
 
@@ -122,32 +128,38 @@ def write_parts(
         writer: takes them.
         in_order: whether `reading` must be read from front to back.
         threads: all cores when None.
+        told: takes the number of receipts of each block that is written; called by many threads.
 
     Raises:
         LaneOverflow: when the sum of a batch leaves int64.
     """
-    forest = Forest(plan)
+    forest, stopping = Forest(plan), threading.Event()
 
     def write(number: int, blocks: Sequence[Block], receipts: Sequence[Receipts | None]) -> None:
         part = writer.part(number)
         try:
             for block, given in zip(blocks, receipts, strict=True):
+                if stopping.is_set():
+                    return
                 found = reading.read(block.first, block.stop) if given is None else given
                 forest.add(block, found.rows)
                 part.write(found)
+                told(len(found.rows))
         finally:
             part.close()
 
     with ThreadPoolExecutor(threads or cores()) as pool:
-        running = []
-        for number, blocks in enumerate(plan.parts()):
-            given = [reading.read(b.first, b.stop) if in_order else None for b in blocks]
-            running.append(pool.submit(write, number, blocks, given))
-            if in_order and len(running) > 1:
-                running[
-                    -2
-                ].result()  # what is read ahead is held in memory: one part, beside that being written
-        for part in running:
-            part.result()
+        running: list[Future[None]] = []
+        try:
+            for number, blocks in enumerate(plan.parts()):
+                given = [reading.read(b.first, b.stop) if in_order else None for b in blocks]
+                running.append(pool.submit(write, number, blocks, given))
+                if in_order and len(running) > 1:
+                    running[-2].result()  # one part is read ahead, beside that being written
+            for part in running:
+                part.result()
+        except BaseException:
+            stopping.set()
+            raise
     forest.finish()
     return forest
