@@ -8,6 +8,7 @@ from typing import Final
 from meterbridge.adapters.bulk.known import SealsOfFolder
 from meterbridge.adapters.sql.assets import SqlAssets
 from meterbridge.adapters.sql.database import Database
+from meterbridge.adapters.sql.following import SqlFollowing
 from meterbridge.adapters.sql.outbox import SqlOutbox
 from meterbridge.adapters.sql.statements import SqlStatements
 
@@ -15,7 +16,7 @@ DATABASE_NAME: Final = "ledger.db"
 SEGMENTS_NAME: Final = "segments"
 
 
-class SqlLedger(SqlStatements, SqlAssets, SqlOutbox):
+class SqlLedger(SqlStatements, SqlAssets, SqlOutbox, SqlFollowing):
     """Everything that `ports.Ledger` asks for, on one database.
 
     Each call is one transaction; what a call has returned from survives a crash and a power cut.

@@ -20,7 +20,16 @@ from sqlalchemy import Connection, Float, Numeric, create_engine, text
 
 from meterbridge.adapters import migrations
 from meterbridge.adapters.ledger import DATABASE_NAME, open_ledger
-from meterbridge.adapters.tables import assets, registry, usage
+from meterbridge.adapters.tables import (
+    assets,
+    following,
+    following_assets,
+    following_usage,
+    outbox,
+    registry,
+    service,
+    usage,
+)
 from meterbridge.adapters.tables.base import AssetColumn, LedgerTable, UsageColumn
 from meterbridge.domain.statements import Domain
 from meterbridge.domain.units import UINT256_MAX, AssetAmount
@@ -30,8 +39,13 @@ from meterbridge.services.records import Draw, SubmissionRecord, SubmissionState
 TABLES = LedgerTable.metadata.sorted_tables
 
 
-def models_of(module: Any) -> set[str]:
-    found = vars(module).values()
+USAGE_MODULES = (usage, following_usage)
+ASSET_MODULES = (assets, following_assets)
+OTHER_MODULES = (registry, service, outbox, following)
+
+
+def models_of(*modules: Any) -> set[str]:
+    found = [value for module in modules for value in vars(module).values()]
     tables = [m for m in found if isinstance(m, type) and issubclass(m, LedgerTable) and m is not LedgerTable]
     return {str(model.__tablename__) for model in tables}
 
@@ -46,10 +60,10 @@ def test_no_table_holds_usage_and_assets_both() -> None:
     assert with_usage
     assert with_assets
     assert not with_usage & with_assets
-    assert with_usage <= models_of(usage)
-    assert with_assets <= models_of(assets)
-    assert not models_of(usage) & models_of(assets)
-    assert not models_of(registry) & (with_usage | with_assets)
+    assert with_usage <= models_of(*USAGE_MODULES)
+    assert with_assets <= models_of(*ASSET_MODULES)
+    assert not models_of(*USAGE_MODULES) & models_of(*ASSET_MODULES)
+    assert not models_of(*OTHER_MODULES) & (with_usage | with_assets)
 
 
 def test_whatever_sounds_like_usage_or_money_has_its_type() -> None:

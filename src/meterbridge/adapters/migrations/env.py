@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from alembic import context
 
-from meterbridge.adapters.tables import assets, outbox, registry, service, usage  # noqa: F401  # they fill the metadata
+from meterbridge.adapters.tables import (  # noqa: F401  # they fill the metadata
+    assets,
+    following,
+    following_assets,
+    following_usage,
+    outbox,
+    registry,
+    service,
+    usage,
+)
 from meterbridge.adapters.tables.base import LedgerTable
 
 context.configure(

@@ -109,7 +109,9 @@ class Kind:
             .where(c.deployment == deployment, c.block > since, c.block <= bound)
             .group_by(*keys)
         )
-        rows = [{f"{name}_": value for name, value in row._mapping.items()} for row in connection.execute(changed)]
+        rows = [
+            {f"{name}_": value for name, value in row._mapping.items()} for row in connection.execute(changed)
+        ]
         if rows:
             mine = (c[name] == bindparam(f"{name}_", type_=c[name].type) for name in self.key_columns)
             old = and_(c.deployment == deployment, c.block < bindparam("last_"), *mine)

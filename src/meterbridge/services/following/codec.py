@@ -1,4 +1,4 @@
-"""A chain event taken apart for storing: money here, usage there, and neither in what is left; and back again."""
+"""A chain event taken apart for storing, money here and usage there, and put together again."""
 
 from __future__ import annotations
 
@@ -124,8 +124,7 @@ _READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "Split": _split,
     "Split | None": lambda value: None if value is None else _split(value),
     "tuple[Party, ...]": lambda value: tuple(
-        read_party(party)
-        for party in Fields("event", {"parties": value}, ["parties"]).objects("parties", PARTY_KEYS)
+        map(read_party, Fields("event", {"parties": value}, ["parties"]).objects("parties", PARTY_KEYS))
     ),
 }
 

@@ -1,10 +1,10 @@
 """Follows a contract block by block into the ledger: never a gap, never an orphaned event.
 
 A pass may stop at any instruction: events, the states that they add up to, and the cursor move in one
-transaction. Blocks that are not final yet are linked by their hashes. A node that answers for a block which it
-has not seen is found out: each event must be of the block that its header names, a block whose bloom filter
-knows the contract is asked for by its hash where no event of it came, and what all events add up to must be
-what the contract's own views say of the same block.
+transaction. Blocks that are not final yet are linked by their hashes. A node that answers for a block which
+it has not seen is found out: each event must be of the block that its header names, a block whose bloom
+filter knows the contract is asked for by its hash where no event of it came, and what all events add up to
+must be what the contract's own views say of the same block.
 """
 
 from __future__ import annotations
@@ -156,9 +156,10 @@ class _Pass:
                 return self._cursor(), removed
         if kept and kept[-1].number > newest.number:
             raise NodeBehind(f"the node ends at block {newest.number}, below all that is kept", newest.number)
+        lost = kept[-1].number if kept else cursor.block.number
         raise ReorgBeyondFinality(
-            f"block {kept[-1].number if kept else cursor.block.number} was final and is not on the chain any more: "
-            "is it another chain? If not, follow it anew with --anew",
+            f"block {lost} was final and is not on the chain any more: is the node on another chain? "
+            "If not, follow it anew with --anew",
             cursor.block,
         )
 

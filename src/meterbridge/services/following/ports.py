@@ -39,7 +39,7 @@ class Header:
     Attributes:
         hash, parent: 32 bytes each.
         timestamp: seconds since 1970.
-        may_hold: whether an event of the contract may be in it; False only where its bloom filter excludes it.
+        may_hold: whether an event of the contract may be in it, as far as its bloom filter tells.
     """
 
     number: int
@@ -116,7 +116,7 @@ class FollowedChain(Protocol):
         """Chain and contract."""
 
     def header(self, number: int | None = None) -> Header | None:
-        """Return a block's header, the newest one's without a number; None where the node has no such block."""
+        """Return the header of a block, of the newest one without a number; None where there is none."""
 
     def final_block(self) -> int:
         """Return the number of the newest block that counts as final; -1 where none does yet."""

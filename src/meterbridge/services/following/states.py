@@ -1,7 +1,7 @@
 """What the contract's events add up to: accounts, pots, stakes and signers, folded event by event.
 
-All of it is money and authority, none of it usage. The contract has a view for each of these, so that what was
-folded can be held against what the contract says of the same block.
+All of it is money and authority, none of it usage. The contract has a view for each of these, so that what
+was folded can be held against what the contract says of the same block.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ZERO: Final = AssetAmount.zero()
 
 
 class EventsMissing(ChainError):
-    """An event cannot follow on those that are known: the chain was not followed from the contract's start."""
+    """An event cannot follow on those that are known: some before it are missing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -204,8 +204,8 @@ class Fold:
     def _split_of(self, event: Settled) -> bytes:
         if event.tariff_id not in self.pots_of:
             raise EventsMissing(
-                f"block {event.at.block} draws under tariff 0x{event.tariff_id.hex()}, which no event before it "
-                "names: follow from the contract's first block on (--from-block, or nothing to find it)",
+                f"block {event.at.block} draws under tariff 0x{event.tariff_id.hex()}, which no event before "
+                "it names: follow from the contract's first block on (leave out --from-block to find it)",
                 event.tariff_id,
             )
         return self.pots_of[event.tariff_id]
