@@ -143,7 +143,8 @@ class SqlEvents:
         """Yield all entries, cut into so many ranges of keys, in order."""
         for number in range(0 if self._empty else count):
             low, high = (2**64 * (number + step) // count for step in (0, 1))
-            yield self.around(np.linspace(low, high - 1, _SCAN_FROM, dtype=np.uint64))
+            many = np.array([low] * (_SCAN_FROM - 1) + [high - 1], dtype=np.uint64)
+            yield self.around(many)
 
     def _between(self, low: int, high: int) -> SqlSelect:
         first, last = low.to_bytes(8, "big") + bytes(8), high.to_bytes(8, "big") + b"\xff" * 8
