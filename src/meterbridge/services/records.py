@@ -202,6 +202,7 @@ class Intake:
         log_of: (n,) index into `logs` of each receipt.
         table: n receipts.
         contents: n times 16 bytes that are equal where the content is (see `metering.content_keys`).
+        keys: the events' keys, where they are known already (see `adapters.sql.receipts.event_keys`).
     """
 
     tariff_id: bytes
@@ -209,6 +210,7 @@ class Intake:
     log_of: Ints
     table: ReceiptTable
     contents: Sequence[bytes]
+    keys: Sequence[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

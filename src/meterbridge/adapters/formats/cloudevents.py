@@ -52,7 +52,7 @@ def is_envelope(record: Mapping[str, object]) -> bool:
 
 def _data(event: Mapping[str, object]) -> Mapping[str, object]:
     kind = event.get("datacontenttype")
-    if kind is not None and not _is_json(kind):
+    if kind is not None and not is_json_type(kind):
         raise BadUsage(f"datacontenttype is {snippet(kind)}; the data must be JSON", kind)
     data = event.get("data")
     packed = event.get("data_base64")
@@ -67,7 +67,8 @@ def _data(event: Mapping[str, object]) -> Mapping[str, object]:
     return data
 
 
-def _is_json(kind: object) -> bool:
+def is_json_type(kind: object) -> bool:
+    """Tell whether a media type is JSON."""
     media = kind.partition(";")[0].strip().lower() if isinstance(kind, str) else ""
     return media == "application/json" or media.endswith("+json")
 

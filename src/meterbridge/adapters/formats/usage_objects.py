@@ -83,6 +83,13 @@ def detect_shape(usage: Mapping[str, object]) -> Shape:
     return SHAPES[_shape_of(families.pop(), usage)]
 
 
+def shape_follows_from_keys(usage: Mapping[str, object]) -> bool:
+    """Tell whether all objects with these keys and nulls have one shape, whatever they count."""
+    if len({_FAMILY_OF[key] for key in usage if key in _FAMILY_OF}) != 1:
+        return False
+    return _ANTHROPIC_ONLY.isdisjoint(usage) or _RESPONSES_ONLY.isdisjoint(usage)
+
+
 def _shape_of(family: str, usage: Mapping[str, object]) -> str:
     if family == "in_out":
         return _in_out_shape(usage)

@@ -18,18 +18,15 @@ import numpy.typing as npt
 from sqlalchemy.exc import DBAPIError
 
 from meterbridge.adapters.intake.accounts import Accounts
-from meterbridge.adapters.intake.columns import Columns, canonical
+from meterbridge.adapters.intake.columns import Columns
 from meterbridge.adapters.intake.group_commit import Bounds, GroupCommit, StorageDown
 from meterbridge.adapters.intake.known import KnownTariff, KnownTariffs
+from meterbridge.adapters.intake.preparing import prepare
 from meterbridge.adapters.intake.quarantine import Held, Quarantine
-from meterbridge.adapters.intake.shapes import Item, Refused
+from meterbridge.adapters.intake.shapes import Body, Refused
 from meterbridge.adapters.intake.stored import StoredEvents, event_json
-from meterbridge.domain.errors import MeterbridgeError, OutOfBounds
-from meterbridge.domain.events import UsageEvent
-from meterbridge.services.corrections import RESERVED_DETAIL
 from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded
 from meterbridge.services.ports import Ledger
-from meterbridge.services.receipt_columns import REPLACEMENT_SOURCE
 from meterbridge.services.records import ADDED, REPEATED
 from meterbridge.services.records import CONFLICT as CONTRADICTS
 
@@ -106,23 +103,12 @@ class Recorder:
             return {"writing": "the writer has stopped; restart the service"}
         return {} if self._down is None else {"writing": self._down}
 
-    def prepare(self, tariff: KnownTariff, items: Sequence[Item]) -> Submission:
+    def prepare(self, tariff: KnownTariff, body: Body) -> Submission:
         """Find payers, measure and hash; what cannot be counted is refused by its index."""
-        refused: list[Refused] = []
-        columns = Columns(tariff.id)
-        for index, item in enumerate(items):
-            if isinstance(item, Refused):
-                refused.append(item)
-                continue
-            try:
-                _require_unreserved(item)
-                account = self._accounts.of(tariff, item.payer)
-                columns.append(index, item, account, tariff.measure(item.buckets), canonical(item.details))
-            except MeterbridgeError as error:
-                refused.append(Refused(index, "unusable", str(error), item.id))
-        if len(columns) >= _HASHED_TOGETHER:
-            columns.finish()  # here, beside the writer; the writer hashes small requests many at a time
-        return Submission(tariff, columns, refused)
+        prepared = prepare(tariff, body, self._accounts)
+        if len(prepared.columns) >= _HASHED_TOGETHER:
+            prepared.columns.finish()  # here, beside the writer; it hashes small requests many at a time
+        return Submission(tariff, prepared.columns, prepared.refused)
 
     def submit(self, submission: Submission) -> Future[Recorded]:
         """Write a submission; the future is done once it is durable.
@@ -208,14 +194,14 @@ class Recorder:
         """Put contradictions into quarantine, each with what is stored under its identity."""
         held = []
         for row in rows:
-            event = columns.events[row]
+            event = columns.event_of(row)
             held.append(
                 Held(
                     provider=tariff.provider,
                     tariff_id=tariff.id,
                     source=event.source,
                     event_id=event.id,
-                    content=columns.contents[row],
+                    content=columns.finish().contents[row],
                     incoming=event_json(event),
                     stored=self.stored.describe(away.get(row, tariff.id), event.source, event.id),
                 )
@@ -231,20 +217,11 @@ def _recorded(
     for row, result in enumerate(outcome):
         if result in (ADDED, REPEATED):
             continue
-        event, index = columns.events[row], columns.indexes[row]
+        source, event_id, index = columns.sources[row], columns.event_ids[row], int(columns.indexes[row])
         if start + row in reasons:
-            refused.append(Refused(index, "headroom", reasons[start + row], event.id))
+            refused.append(Refused(index, "headroom", reasons[start + row], event_id))
         else:
-            reason = f"event {event.id!r} of {event.source!r} is stored with another content; both are kept"
-            refused.append(Refused(index, CONFLICT, reason, event.id))
+            reason = f"event {event_id!r} of {source!r} is stored with another content; both are kept"
+            refused.append(Refused(index, CONFLICT, reason, event_id))
     refused.sort(key=lambda found: found.index)
     return Recorded(outcome.count(ADDED), outcome.count(REPEATED), refused)
-
-
-def _require_unreserved(event: UsageEvent) -> None:
-    if event.source == REPLACEMENT_SOURCE:
-        raise OutOfBounds(
-            f"source {event.source!r} is reserved for corrections; name who reports", event.source
-        )
-    if RESERVED_DETAIL in event.details:
-        raise OutOfBounds(f"detail {RESERVED_DETAIL!r} is reserved for corrections", RESERVED_DETAIL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from meterbridge.adapters.formats import BadUsage, ContentRefused, NoUsage, parse_json, read_records
+from meterbridge.adapters.formats.columnar.reading import ARRAY, LINES, EventColumns, read_columns
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.events import UsageEvent
 
@@ -23,6 +24,9 @@ NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/json
 PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
 _CE: Final = "ce-"
 _LINE_BYTES_MAX: Final = 1 << 20
+_COLUMNS_FROM: Final = 4_096
+"""Smaller bodies hold so few events that it is faster to read them one by one."""
+_JSON_SPACE: Final = b" \t\n\r"
 
 
 class BadBody(MeterbridgeError):
@@ -58,14 +62,22 @@ Item = UsageEvent | Refused
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The events of a request in their order; the place in `items` is the index that answers name.
+    """The events of a request.
 
     Attributes:
+        items: events and refusals, in their order.
         single: it holds one event by its nature, so a refusal of it is a refusal of the request.
+        indexes: the places of the items in the request, by which answers name them.
+        columns: events that were read at once, beside the items.
     """
 
     items: list[Item]
     single: bool
+    indexes: Sequence[int]
+    columns: EventColumns | None = None
+
+    def __len__(self) -> int:
+        return len(self.items) + (0 if self.columns is None else len(self.columns))
 
 
 def read_body(body: bytes, media_type: str, headers: Mapping[str, str], source: str, events_max: int) -> Body:
@@ -82,22 +94,57 @@ def read_body(body: bytes, media_type: str, headers: Mapping[str, str], source: 
         BadBody: when nothing of it can be read; bad events inside become `Refused`.
     """
     if media_type == BATCHED:
-        return Body(_items(_array(body), source, events_max), single=False)
+        return _several(body, ARRAY, source, events_max)
     if media_type in NDJSON:
-        return Body(_items(_lines(body), source, events_max), single=False)
+        return _several(body, LINES, source, events_max)
     if media_type == STRUCTURED:
-        return Body([_item(0, _parsed(body), source)], single=True)
+        return _one(_parsed(body), source)
     if f"{_CE}specversion" in headers:
-        return Body([_item(0, _binary(body, media_type, headers), source)], single=True)
+        return _one(_binary(body, media_type, headers), source)
     if media_type == JSON:
-        found = _parsed(body)
-        if isinstance(found, list):
-            return Body(_items(iter(found), source, events_max), single=False)
-        return Body([_item(0, found, source)], single=True)
+        if body.lstrip(_JSON_SPACE).startswith(b"["):
+            return _several(body, ARRAY, source, events_max)
+        return _one(_parsed(body), source)
     raise UnknownMediaType(
         f"content type {media_type!r} is not read here; send {STRUCTURED}, {BATCHED}, {JSON} or {NDJSON[0]}",
         media_type,
     )
+
+
+def _one(record: object, source: str) -> Body:
+    return Body([_item(0, record, source)], True, (0,))
+
+
+def _listed(items: list[Item]) -> Body:
+    return Body(items, False, range(len(items)))
+
+
+def _several(body: bytes, mode: int, source: str, events_max: int) -> Body:
+    if len(body) >= _COLUMNS_FROM:
+        found = _in_columns(body, mode, source, events_max)
+        if found is not None:
+            return found
+    records = _array(body) if mode == ARRAY else _lines(body)
+    return _listed(_items(records, source, events_max))
+
+
+def _in_columns(body: bytes, mode: int, source: str, events_max: int) -> Body | None:
+    """Read at once what can be, and the rest one by one; None where the whole body takes the long way."""
+    columns = read_columns(body, mode, source)
+    if columns is None or columns.count > events_max:
+        return None
+    items: list[Item] = []
+    indexes: list[int] = columns.left.tolist()
+    for index in indexes:
+        record = columns.record(index)
+        if mode == LINES:
+            items.append(_item(index, _line(record), source))
+            continue
+        try:
+            items.append(_item(index, parse_json(b"[%b]" % record)[0], source))  # as deep as it stands
+        except BadUsage:
+            return None
+    return Body(items, False, indexes, columns)
 
 
 def read_traces(body: bytes, media_type: str, source: str, events_max: int) -> Body:
@@ -117,7 +164,7 @@ def read_traces(body: bytes, media_type: str, source: str, events_max: int) -> B
         raise UnknownMediaType(
             f"content type {media_type!r} is no OTLP; send {PROTOBUF[0]} or {JSON}", media_type
         )
-    return Body(_items(_spans(export), source, events_max, skip_silent=True), single=False)
+    return _listed(_items(_spans(export), source, events_max, skip_silent=True))
 
 
 def _otlp_object(body: bytes) -> dict[str, Any]:
@@ -224,15 +271,19 @@ def _array(body: bytes) -> Iterator[object]:
 def _lines(body: bytes) -> Iterator[object]:
     """Yield one record a line that is not blank; a broken line is yielded as its error."""
     for line in body.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        if not line.strip():
-            continue
-        if len(line) > _LINE_BYTES_MAX:
-            yield BadUsage(f"a line is longer than {_LINE_BYTES_MAX} bytes", None)
-            continue
-        try:
-            yield parse_json(line)
-        except BadUsage as error:
-            yield error
+        if line.strip():
+            yield _line(line)
+
+
+def _line(line: bytes) -> object:
+    """Return the record of a line, or what is wrong with it."""
+    if len(line) > _LINE_BYTES_MAX:
+        return BadUsage(f"a line is longer than {_LINE_BYTES_MAX} bytes", None)
+    try:
+        found: object = parse_json(line)
+    except BadUsage as error:
+        return error
+    return found
 
 
 def _binary(body: bytes, media_type: str, headers: Mapping[str, str]) -> dict[str, object]:

@@ -129,11 +129,11 @@ async def _take(
 
     def prepare(raw: bytes) -> tuple[Body, Submission]:
         body = read(raw, source, deps.settings.batch_events)
-        return body, deps.recorder.prepare(known, body.items)
+        return body, deps.recorder.prepare(known, body)
 
     async with deps.bodies.body(request) as raw:
         body, submission = await _run(deps, len(raw), prepare, raw)
-        _require_rate(deps, key, len(body.items))
+        _require_rate(deps, key, len(body))
         result = await asyncio.wrap_future(deps.recorder.submit(submission))
     counted = {"accepted": result.accepted, "repeated": result.repeated, "refused": len(result.refused)}
     for outcome, count in counted.items():
