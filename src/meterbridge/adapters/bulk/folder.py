@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from meterbridge.adapters.bulk.seals import SealFolder
 from meterbridge.adapters.bulk.spill import SpillFolder
 from meterbridge.adapters.ledger import DATABASE_NAME, SEGMENTS_NAME
 from meterbridge.adapters.sql.database import Database
-from meterbridge.services.bulk.sealing import BulkSealing
+from meterbridge.services.bulk.sealing import MEMORY_BYTES, BulkSealing
 
 SPILL_NAME: Final = "spill"
 
@@ -36,6 +37,15 @@ def open_bulk(folder: Path) -> Iterator[BulkFolder]:
     seals = SealFolder(segments, ledger.seal_names, ledger.log_sizes, _now)
     with ledger:
         yield BulkFolder(ledger, seals, BulkSealing(ledger, seals, SpillFolder(folder / SPILL_NAME)))
+
+
+def default_memory() -> int:
+    """Return how many bytes receipts may take in memory: 3 GiB, or half of what a smaller machine has."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not a system that tells
+        return MEMORY_BYTES
+    return min(MEMORY_BYTES, whole // 2)
 
 
 def _now() -> int:

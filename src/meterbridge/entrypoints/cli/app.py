@@ -18,6 +18,7 @@ from meterbridge.entrypoints.cli import (
     metering,
     paying,
     quarantine,
+    sealing,
     serve,
     settling,
     setup,
@@ -40,7 +41,7 @@ app.add_typer(setup.accounts, name="account")
 app.command()(paying.deposit)
 app.command()(paying.escrow)
 app.command(name="import")(metering.import_)
-app.command()(metering.seal)
+app.command()(sealing.seal)
 app.command()(metering.statement)
 app.command()(settling.settle)
 app.command()(claiming.claimable)

@@ -1,4 +1,4 @@
-"""`meterbridge import`, `seal` and `statement`: from a usage log to a signed statement."""
+"""`meterbridge import` and `statement`: from a usage log to receipts, and from logs to what is signed."""
 
 from __future__ import annotations
 
@@ -115,63 +115,6 @@ def _tell(output: Output, file: Path, report: ImportReport) -> dict[str, object]
         "left_out": [{"row": bad.row_number, "reason": bad.reason, "id": bad.id} for bad in report.bad],
         "usage": [str(lane) for lane in report.totals.lanes],
     }
-
-
-@command
-def seal(
-    max_receipts: Annotated[
-        int | None, typer.Option("--max-receipts", min=1, help="Receipts in one batch at most.")
-    ] = None,
-    tariff: TariffOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    as_json: JsonOption = False,
-) -> None:
-    """Seal what was imported into batches, one segment each.
-
-    They are appended to the logs, which only grow.
-
-    Example: meterbridge seal
-    """
-    from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.services.sealing import seal as seal_pending
-
-    output = Output(as_json)
-    with workspace(ledger) as opened:
-        record = opened.tariff(tariff)
-        waiting = opened.ledger.pending_count(record.id)
-        with output.progress("Sealing", waiting) as advance:
-            batches = seal_pending(
-                opened.ledger,
-                opened.segments,
-                record.id,
-                max_receipts=max_receipts,
-                on_progress=increments(advance),
-            )
-        names = opened.names(record)
-    if not batches:
-        output.say("Nothing awaits sealing.")
-    else:
-        rows = [
-            (names[b.log.account.payer], b.log.kind.value, str(b.seq), f"{b.size:,}", b.root.hash.hex()[:16])
-            for b in batches
-        ]
-        output.table("Sealed", ["payer", "log", ">batch", ">receipts", "root"], rows)
-    output.result(
-        {
-            "batches": [
-                {
-                    "payer": str(b.log.account.payer),
-                    "log": b.log.kind.value,
-                    "seq": b.seq,
-                    "receipts": b.size,
-                    "root": f"0x{b.root.hash.hex()}",
-                    "usage": [str(lane) for lane in b.root.sum.lanes],
-                    "segment": b.segment,
-                }
-                for b in batches
-            ]
-        }
-    )
 
 
 @command

@@ -1,0 +1,339 @@
+"""`meterbridge seal`: what was imported, or files of any size at once, into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meterbridge.domain.errors import MeterbridgeError
+from meterbridge.entrypoints.cli.columns import MapOption, SkipBadOption, parse_map
+from meterbridge.entrypoints.cli.metering import DAY, SHOWN, increments
+from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
+from meterbridge.entrypoints.cli.workspace import NoLedger, TariffOption, Workspace, workspace
+
+if TYPE_CHECKING:
+    from meterbridge.adapters.bulk.scan import Files
+    from meterbridge.domain.addresses import Address
+    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.services.bulk.sealing import BulkSealing, SealOptions, SealReport
+    from meterbridge.services.records import BatchRecord, TariffRecord
+
+INTERRUPTED = 130
+_UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_TITLES = {"scan": "Reading and hashing", "write": "Writing"}
+
+
+class BadOption(MeterbridgeError):
+    """An option's value, or a combination of options, makes no sense."""
+
+
+FromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Seal these files at once, without importing them: Parquet, CSV or NDJSON of any size; patterns "
+        "such as 'logs/*.parquet', and repeated.",
+    ),
+]
+MoreArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE]...", help="More files for --from, as a shell spells out a pattern."),
+]
+PayerOption = Annotated[
+    str | None,
+    typer.Option("--payer", metavar="WHO", help="Customer name or address that pays for all rows (--from)."),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--source", metavar="NAME", help="Who reports rows that do not say so; `log` by default."),
+]
+RetentionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--retention-days",
+        metavar="DAYS",
+        envvar="METERBRIDGE_RETENTION_DAYS",
+        help="For how long an event is known to have been sealed (--from): 35 by default, or `forever`. "
+        "Older ones are refused, since whether they are new is not looked up.",
+    ),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        envvar="METERBRIDGE_SEAL_MEMORY",
+        help="How much receipts may take in memory (--from), e.g. 2GiB; what exceeds it goes through disk. "
+        "3GiB by default, or half of the machine's memory where that is less.",
+    ),
+]
+
+
+@command
+def seal(
+    more: MoreArgument = None,
+    from_: FromOption = None,
+    columns: MapOption = None,
+    payer: PayerOption = None,
+    source: SourceOption = None,
+    skip_bad: SkipBadOption = False,
+    retention: RetentionOption = None,
+    memory: MemoryOption = None,
+    max_receipts: Annotated[
+        int | None,
+        typer.Option("--max-receipts", min=1, help="Receipts in one batch at most (without --from)."),
+    ] = None,
+    tariff: TariffOption = None,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal what was imported into batches, one segment each; or, with --from, files of any size at once.
+
+    They are appended to the logs, which only grow. Files are read, checked, deduplicated and sealed whole
+    or not at all: a row that cannot be used stops it before anything is sealed, unless --skip-bad leaves it
+    out. What was sealed before is left out, so it may be run again at any time.
+
+    Example: meterbridge seal
+
+    Example: meterbridge seal --from 'calls/*.parquet' --map "id=request_id time=ts payer=customer input=in"
+    """
+    from meterbridge.entrypoints.cli.output import Output
+
+    output = Output(as_json)
+    if from_ is None:
+        given = {"FILE": more, "--map": columns, "--payer": payer, "--source": source, "--skip-bad": skip_bad}
+        for name, value in given.items():
+            if value:
+                raise BadOption(f"{name} is for files: name them with --from", value)
+        _seal_imported(output, tariff, ledger, max_receipts)
+        return
+    if max_receipts is not None:
+        raise BadOption("--max-receipts is for what was imported; --from makes one batch of a payer", None)
+    paths = find_files([*from_, *(more or ())])
+    with bulk_workspace(ledger) as (opened, sealing):
+        record = opened.tariff(tariff)
+        files = files_of(opened, record, paths, columns, payer, source)
+        report = _seal_files(output, sealing, record, files, options_of(retention, memory, skip_bad))
+        names = opened.names(record)
+    tell_sealed(output, report, names)
+
+
+def _seal_imported(output: Output, tariff: str | None, ledger: str, max_receipts: int | None) -> None:
+    from meterbridge.services.sealing import seal as seal_pending
+
+    with workspace(ledger) as opened:
+        record = opened.tariff(tariff)
+        waiting = opened.ledger.pending_count(record.id)
+        with output.progress("Sealing", waiting) as advance:
+            batches = seal_pending(
+                opened.ledger,
+                opened.segments,
+                record.id,
+                max_receipts=max_receipts,
+                on_progress=increments(advance),
+            )
+        names = opened.names(record)
+    if not batches:
+        output.say("Nothing awaits sealing.")
+    else:
+        _show_batches(output, batches, names)
+    output.result({"batches": [batch_json(batch) for batch in batches]})
+
+
+@contextmanager
+def bulk_workspace(folder: str) -> Iterator[tuple[Workspace, BulkSealing]]:
+    """Open a ledger folder for sealing files at once.
+
+    Raises:
+        NoLedger: when there is none.
+    """
+    from meterbridge.adapters.bulk.folder import open_bulk
+    from meterbridge.adapters.ledger import DATABASE_NAME
+    from meterbridge.adapters.segments import FolderSegments
+
+    path = Path(folder)
+    if not (path / DATABASE_NAME).exists():
+        advice = "`meterbridge init` makes one, --ledger names one"
+        raise NoLedger(f"there is no ledger in {path}; {advice}", folder)
+    with open_bulk(path) as bulk:
+        yield Workspace(path, bulk.ledger, FolderSegments(path / "segments")), bulk.sealing
+
+
+def files_of(
+    opened: Workspace,
+    record: TariffRecord,
+    paths: Sequence[Path],
+    columns: list[str] | None,
+    payer: str | None,
+    source: str | None,
+) -> Files:
+    """Return what to scan, from the options of the command."""
+    import time
+
+    from meterbridge.adapters.bulk.scan import Files
+
+    who = None if payer is None else str(opened.account(record, payer).key.payer)
+    latest = (int(time.time()) + DAY) * 1000  # as `import` has it: a time beyond tomorrow is a broken one
+    return Files(paths, parse_map(columns), source, who, latest)
+
+
+def options_of(retention: str | None, memory: str | None, skip_bad: bool) -> SealOptions:
+    """Return how to seal, from the options of the command.
+
+    Raises:
+        BadOption: naming the one that makes no sense.
+    """
+    from meterbridge.adapters.bulk.folder import default_memory
+    from meterbridge.services.bulk.sealing import SealOptions
+
+    return SealOptions(
+        memory_bytes=default_memory() if memory is None else parse_size(memory),
+        retention_days=parse_retention(retention),
+        skip_bad=skip_bad,
+    )
+
+
+def parse_retention(text: str | None) -> int | None:
+    """Return days, or None for ever; without a text, the default.
+
+    Raises:
+        BadOption: when it is neither.
+    """
+    from meterbridge.services.bulk.sealing import RETENTION_DAYS
+
+    if text is None or text == "forever":
+        return RETENTION_DAYS if text is None else None
+    if not text.isascii() or not text.isdecimal() or len(text) > 6:
+        raise BadOption(f"--retention-days {text!r} is neither a number of days nor `forever`", text)
+    return int(text)
+
+
+def parse_size(text: str) -> int:
+    """Return bytes from a text like 2GiB, 1500MB or 3221225472.
+
+    Raises:
+        BadOption: when it is no such text, or less than 1 MiB.
+    """
+    digits = text.strip().rstrip("BbGgIiKkMm")
+    unit = text.strip()[len(digits) :].upper()
+    if not digits.isascii() or not digits.isdecimal() or unit not in _UNITS or len(digits) > 18:
+        raise BadOption(f"--memory {text!r} is no size; write one like 2GiB", text)
+    size = int(digits) * _UNITS[unit]
+    if size < 2**20:
+        raise BadOption(f"--memory {text!r} is too little to work with; grant 1MiB at least", text)
+    return size
+
+
+def find_files(patterns: Sequence[str]) -> list[Path]:
+    """Return the files that names and patterns stand for, each once.
+
+    Raises:
+        BadOption: when one stands for none, or for a folder.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        base, rest = (
+            (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (Path(), pattern)
+        )
+        paths = [path] if path.exists() else sorted(base.glob(rest))
+        if path.is_dir():
+            raise BadOption(
+                f"{pattern} is a folder; name its files, as in '{pattern.rstrip('/')}/*.parquet'", pattern
+            )
+        if not paths:
+            raise BadOption(f"there is no file {pattern}", pattern)
+        found.update((one.resolve(), one) for one in paths if not one.is_dir())
+    return list(found.values())
+
+
+def _seal_files(
+    output: Output, sealing: BulkSealing, record: TariffRecord, files: Files, options: SealOptions
+) -> SealReport:
+    from dataclasses import replace
+
+    from meterbridge.adapters.bulk.scan import scan_files
+
+    try:
+        with stages(output) as tell:
+            return sealing.seal(record.id, scan_files(files), replace(options, on_progress=tell))
+    except KeyboardInterrupt:
+        output.warn("interrupted; what was not sealed is as it was before. Run it again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def stages(output: Output) -> Iterator[Callable[[str, int], None]]:
+    """Show the progress of one stage after another; what it yields takes a stage and what more is done."""
+    with ExitStack() as shown:
+        lock, advances = Lock(), {}
+
+        def tell(stage: str, done: int) -> None:
+            with lock:
+                if stage not in advances:
+                    shown.close()
+                    advances[stage] = shown.enter_context(output.progress(_TITLES[stage]))
+                advances[stage](done)
+
+        yield tell
+
+
+def tell_sealed(output: Output, report: SealReport, names: dict[Address, str]) -> None:
+    """Say what became of files that were sealed at once; exit 1 where nothing in them could be used."""
+    seconds = sum(report.seconds.values())
+    bad = sorted(report.bad, key=lambda pair: (pair[0], pair[1].row_number))
+    if report.batches:
+        _show_batches(output, report.batches, names)
+    if bad:
+        rows = [(file, f"{row.row_number:,}", row.reason) for file, row in bad[:SHOWN]]
+        output.table("Left out", ["file", ">row", "why"], rows)
+        if report.left_out > SHOWN:
+            output.say(f"... and {report.left_out - SHOWN:,} more; --json lists the first {len(bad):,}")
+    output.say(
+        f"{report.sealed:,} receipts sealed, {report.repeated:,} were there already, "
+        f"rows left out: {report.left_out:,}; {seconds:.1f} s"
+    )
+    output.result(
+        {
+            "sealed": report.sealed,
+            "repeated": report.repeated,
+            "left_out": report.left_out,
+            "bad": [
+                {"file": file, "row": row.row_number, "reason": row.reason, "id": row.id} for file, row in bad
+            ],
+            "usage": [str(lane) for lane in report.totals.lanes],
+            "seconds": {stage: round(taken, 3) for stage, taken in report.seconds.items()},
+            "batches": [batch_json(batch) for batch in report.batches],
+        }
+    )
+    if report.left_out and not report.sealed and not report.repeated:
+        raise typer.Exit(1)
+
+
+def _show_batches(output: Output, batches: Sequence[BatchRecord], names: dict[Address, str]) -> None:
+    rows = [
+        (names[b.log.account.payer], b.log.kind.value, str(b.seq), f"{b.size:,}", b.root.hash.hex()[:16])
+        for b in batches
+    ]
+    output.table("Sealed", ["payer", "log", ">batch", ">receipts", "root"], rows[: 5 * SHOWN])
+    if len(rows) > 5 * SHOWN:
+        output.say(f"... and {len(rows) - 5 * SHOWN:,} more batches; --json lists all of them")
+
+
+def batch_json(batch: BatchRecord) -> dict[str, Any]:
+    """Return a batch as the commands print it."""
+    return {
+        "payer": str(batch.log.account.payer),
+        "log": batch.log.kind.value,
+        "seq": batch.seq,
+        "receipts": batch.size,
+        "root": f"0x{batch.root.hash.hex()}",
+        "usage": [str(lane) for lane in batch.root.sum.lanes],
+        "segment": batch.segment,
+    }
