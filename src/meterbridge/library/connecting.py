@@ -1,0 +1,92 @@
+"""How the library reaches a contract, and in whose name."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeAlias, Union, cast
+
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.currency import Currency
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+    from meterbridge.adapters.chain import Sender, SplitterClient, TokenClient
+    from meterbridge.services.ports import StatementSigner
+
+DEFAULT_RPC = "http://127.0.0.1:8545"
+Node: TypeAlias = Union[str, "Web3"]
+"""A JSON-RPC endpoint by its URL, or a `Web3` that was made elsewhere."""
+Key: TypeAlias = Union["StatementSigner", "Sender", Address, str]
+"""Who acts: a key that signs here (keystore, KMS, in memory), a sender, or the address of an account that the
+node itself manages, as test nodes do."""
+
+
+def sender_of(key: Key) -> Sender:
+    """Return who sends transactions for a key."""
+    from meterbridge.adapters.chain import KeySender, NodeSender
+
+    if isinstance(key, str):
+        key = Address.parse(key)
+    if isinstance(key, Address):
+        return NodeSender(key)
+    signer = signer_of(key)
+    return KeySender(signer) if signer is not None else cast("Sender", key)
+
+
+def signer_of(key: Key | None) -> StatementSigner | None:
+    """Return what signs digests for a key, or None where only the node could."""
+    return cast("StatementSigner", key) if hasattr(key, "sign_digest") else None
+
+
+def address_of(who: Address | str) -> Address:
+    """Return an address that may have been given as text."""
+    return who if isinstance(who, Address) else Address.parse(who)
+
+
+def digits_of(wanted: bytes | str | None) -> str:
+    """Return an id, or the first digits of one, as hex digits."""
+    if isinstance(wanted, bytes):
+        return wanted.hex()
+    return (wanted or "").lower().removeprefix("0x")
+
+
+def splitter(node: Node, contract: Address | str, key: Key | None = None) -> SplitterClient:
+    """Return a client of a contract.
+
+    Args:
+        node: where the chain is.
+        contract: the splitter's address.
+        key: in whose name to send; None for reading only.
+
+    Raises:
+        ChainUnavailable: when nothing answers there.
+    """
+    from meterbridge.adapters.chain import Gateway, SplitterClient
+    from meterbridge.adapters.devnet import connect
+
+    w3 = connect(node) if isinstance(node, str) else node
+    return SplitterClient(Gateway(w3, None if key is None else sender_of(key)), address_of(contract))
+
+
+def token_of(client: SplitterClient, asset: Address) -> TokenClient:
+    """Return a client of a token on the same node, in the same name."""
+    from meterbridge.adapters.chain import TokenClient
+
+    return TokenClient(client.gateway, asset)
+
+
+def currency_of(client: SplitterClient, asset: Address) -> Currency:
+    """Ask a token how its amounts are shown; base units where it does not say, as ERC-20 allows."""
+    from meterbridge.services.chain_errors import ChainUnavailable, Refusal
+
+    token = token_of(client, asset)
+    try:
+        return Currency(token.symbol, token.decimals)
+    except (ChainUnavailable, Refusal):
+        return Currency(f"base units of {asset}", 0)
+
+
+def now() -> int:
+    """Return the time of this machine's clock, in seconds since 1970."""
+    return int(time.time())
