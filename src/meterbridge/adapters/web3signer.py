@@ -15,11 +15,12 @@ from rlp.exceptions import RLPException
 from web3 import Web3
 from web3.types import TxParams
 
-from meterbridge.adapters.chain.senders import eip1559_fields
+from meterbridge.adapters.chain.senders import eip1559_fields, fields_of
 from meterbridge.adapters.signers import SignerError
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadSignature
 from meterbridge.domain.signatures import encode_signature, recover_signer
+from meterbridge.services.settling.ports import Unsigned
 
 TIMEOUT_SECONDS: Final = 30
 _DYNAMIC_FEE: Final = 2
@@ -54,9 +55,25 @@ class Web3SignerSender:
             SignerError: when the server does not answer, refuses, or signs something else.
         """
         fields = eip1559_fields(w3, self.address, transaction)
+        return bytes(w3.eth.send_raw_transaction(HexBytes(self._checked(fields))))
+
+    @property
+    def signs(self) -> bool:
+        """Yes: the server signs, and hands over what it signed."""
+        return True
+
+    def sign(self, transaction: Unsigned) -> bytes:
+        """Have a transaction of the outbox signed.
+
+        Raises:
+            SignerError: when the server does not answer, refuses, or signs something else.
+        """
+        return self._checked(fields_of(transaction))
+
+    def _checked(self, fields: dict[str, Any]) -> bytes:
         signed = self._signed(fields)
         _require_same(fields, signed, self.address)
-        return bytes(w3.eth.send_raw_transaction(HexBytes(signed)))
+        return signed
 
     def _signed(self, fields: dict[str, Any]) -> bytes:
         asked = {name: hex(fields[name]) for name in _QUANTITIES}

@@ -1,6 +1,12 @@
 """Who sends transactions: an account that the node manages, or a key that we hold.
 
 A sender signs and hands in; whether a call would succeed was found out before, and waiting comes after.
+
+The outbox takes an account (`services.settling.ports.Account`): one that signs hands over the raw
+transaction, which is stored before it leaves and broadcast as it is after a crash. An account that the node
+manages cannot; its transactions are stored as fields with their nonce, and a lost hash is looked up on the
+chain by that nonce. That is weaker: a node that signs anew might sign another transaction with the same
+nonce. Only one of them can be mined, and settling twice draws nothing twice.
 """
 
 from __future__ import annotations
@@ -12,7 +18,9 @@ from web3 import Web3
 from web3.types import TxParams
 
 from meterbridge.domain.addresses import Address
+from meterbridge.services.chain_errors import ChainError
 from meterbridge.services.ports import StatementSigner
+from meterbridge.services.settling.ports import Unsigned
 
 
 class Sender(Protocol):
@@ -38,6 +46,15 @@ class NodeSender:
         """Name the account."""
         self.address: Final = address
 
+    @property
+    def signs(self) -> bool:
+        """No: the node does."""
+        return False
+
+    def sign(self, transaction: Unsigned) -> bytes:  # noqa: ARG002  # as in the port
+        """Refuse: ask the node to send."""
+        raise ChainError("the node holds this key and hands out no signed transactions", str(self.address))
+
     def submit(self, w3: Web3, transaction: TxParams) -> bytes:
         """See `Sender`."""
         return bytes(
@@ -58,6 +75,21 @@ def eip1559_fields(w3: Web3, sender: Address, transaction: TxParams) -> dict[str
         "maxPriorityFeePerGas": tip,
         "value": 0,
         **transaction,
+    }
+
+
+def fields_of(transaction: Unsigned) -> dict[str, Any]:
+    """Return a transaction of the outbox as the fields that are signed."""
+    return {
+        "type": 2,
+        "chainId": transaction.chain_id,
+        "nonce": transaction.nonce,
+        "maxFeePerGas": transaction.max_wei,
+        "maxPriorityFeePerGas": transaction.tip_wei,
+        "gas": transaction.gas,
+        "to": Web3.to_checksum_address(str(transaction.to)),
+        "value": 0,
+        "data": transaction.data,
     }
 
 
@@ -85,7 +117,18 @@ class KeySender:
 
     def signed(self, w3: Web3, transaction: TxParams) -> bytes:
         """Return the signed EIP-1559 transaction as the node takes it."""
-        fields = eip1559_fields(w3, self.address, transaction)
+        return self._signed(eip1559_fields(w3, self.address, transaction))
+
+    @property
+    def signs(self) -> bool:
+        """Yes."""
+        return True
+
+    def sign(self, transaction: Unsigned) -> bytes:
+        """Return a signed transaction of the outbox."""
+        return self._signed(fields_of(transaction))
+
+    def _signed(self, fields: dict[str, Any]) -> bytes:
         digest = bytes(TypedTransaction.from_dict(fields).hash())
         signature = self._signer.sign_digest(digest)
         parts = {

@@ -43,6 +43,9 @@ def enroll(connection: Connection, domain: Domain, now: int) -> int:
     added = len(connection.execute(_insert_missing(connection, domain, now)).all())
     mine = and_(DELIVERIES.c.chain_id == domain.chain_id, DELIVERIES.c.state.in_(_UNSIGNED))
     here = and_(mine, DELIVERIES.c.contract == domain.verifying_contract.raw)
+    done = and_(DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing)
+    chain = and_(DELIVERIES.c.chain_id == domain.chain_id, done)
+    connection.execute(update(DELIVERIES).where(chain, _covered()).values(owing=False))
     closing = connection.execute(select(DELIVERIES).where(here, _covered())).all()
     if closing:
         closed = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from meterbridge.adapters.sql.assets import store_submission
@@ -49,12 +49,12 @@ class SqlOutbox:
         with self._database.write() as connection:
             return enroll(connection, domain, now)
 
-    def take(self, domain: Domain, lease: Lease, limit: int) -> list[Delivery]:
+    def take(self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False) -> list[Delivery]:
         """See `Outbox`."""
         due = and_(
             _of(domain),
             or_(DELIVERIES.c.state.in_(OPEN), and_(DELIVERIES.c.state == "final", DELIVERIES.c.owing)),
-            DELIVERIES.c.next_at <= lease.now,
+            true() if hurry else DELIVERIES.c.next_at <= lease.now,
             or_(DELIVERIES.c.lease_holder.is_(None), DELIVERIES.c.lease_until <= lease.now),
         )
         first = case((DELIVERIES.c.nonce.is_(None), 1), else_=0)

@@ -35,8 +35,11 @@ class Outbox(Protocol):
         whose delivery has not failed. Returns how many deliveries are new.
         """
 
-    def take(self, domain: Domain, lease: Lease, limit: int) -> list[Delivery]:
-        """Lease deliveries that are due and that nobody holds, those in flight first, then oldest first."""
+    def take(self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False) -> list[Delivery]:
+        """Lease deliveries that are due and that nobody holds, those in flight first, then oldest first.
+
+        With `hurry` also those that are due later.
+        """
 
     def renew(self, delivery: Delivery, lease: Lease) -> None:
         """Hold a delivery for longer.
@@ -207,9 +210,6 @@ class DeliveryChain(Protocol):
 
     def head(self, tag: str | None = None) -> ChainHead:
         """Return where the chain is; `tag` is `safe` or `finalized`."""
-
-    def now(self) -> int:
-        """Return the time that the next block will at least have, in seconds since 1970."""
 
     def fees(self) -> Fees:
         """Return what gas costs."""
