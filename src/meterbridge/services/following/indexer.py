@@ -18,6 +18,7 @@ from meterbridge.services.chain_events import ChainEvent
 from meterbridge.services.following.ports import (
     BlockRef,
     Cursor,
+    CursorMoved,
     FollowedChain,
     FollowingLedger,
     Header,
@@ -255,6 +256,8 @@ class _Pass:
         if still is None or still.hash != at.hash:
             raise ChainMoved(f"block {at.number} was replaced while it was read", at.number)
         if found:
+            if self._cursor() != cursor:  # then these states were read when it had moved on
+                raise CursorMoved("another process follows this contract in the same ledger, and was faster")
             if cursor.block != cursor.verified:  # what was stored since then may have the gap
                 self._ledger.unwind(self._domain, cursor, cursor.verified)
             raise ViewsDisagree("; ".join(map(str, found[:5])), found)
