@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import random
 import time
 from collections.abc import Callable
@@ -18,8 +16,6 @@ from bulk_world import START, blind, make_calls, receipt_of, write_parquet
 
 from meterbridge.adapters.bulk.layout import NODES, split_name
 from meterbridge.adapters.bulk.reading import SealReader
-from meterbridge.adapters.bulk.streaming import stream_receipts, write_ndjson
-from meterbridge.adapters.bulk.streaming import write_parquet as stream_parquet
 from meterbridge.adapters.segments import FolderSegments
 from meterbridge.domain.receipts import receipt_id
 from meterbridge.domain.sum_tree import verify_inclusion
@@ -27,7 +23,6 @@ from meterbridge.services.ledger_errors import BadSegment
 from meterbridge.services.records import LogKey, LogKind
 
 World = Callable[..., Any]
-DAY = 86_400_000
 
 
 def reader_of(world: Any) -> SealReader:
@@ -150,48 +145,3 @@ def test_damage_is_noticed_and_not_proven(new_bulk: World, tmp_path: Path, damag
         except BadSegment:
             damaged += 1
     assert damaged > 10
-
-
-def test_a_period_of_a_payer_streams_as_json_and_parquet(new_bulk: World, tmp_path: Path) -> None:
-    calls, world = make_calls(4000, 3), new_bulk(payers=3)
-    for number in range(2):
-        world.seal(write_parquet(tmp_path / f"{number}.parquet", calls[number::2]))
-    names = world.bulk.ledger.seal_names(world.record.id)
-    first, stop = START + 3 * DAY, START + 11 * DAY
-    wanted = {
-        (c.source, c.id): (c, batch)
-        for batch in range(2)
-        for c in calls[batch::2]
-        if c.customer == "c1" and first <= c.time < stop
-    }
-    sink = io.BytesIO()
-    payer = world.keys[1].payer
-    assert write_ndjson(stream_receipts(reader_of(world), names, payer, first, stop), sink) == len(wanted)
-    lines = [json.loads(line) for line in sink.getvalue().splitlines()]
-    assert len({(line["source"], line["event_id"]) for line in lines}) == len(wanted)
-    for line in lines:
-        call, batch = wanted[line["source"], line["event_id"]]
-        assert line == {
-            "id": "0x" + receipt_of(call).id.hex(),
-            "source": call.source,
-            "event_id": call.id,
-            "occurred_at": call.time,
-            "usage": list(call.usage().lanes),
-            "details": {} if call.model is None else {"model": call.model},
-            "batch": batch,
-        }
-    sink = io.BytesIO()
-    assert stream_parquet(stream_receipts(reader_of(world), names, payer, first, stop), sink) == len(wanted)
-    table = pq.read_table(io.BytesIO(sink.getvalue()))
-    assert ["0x" + i.hex() for i in table["id"].to_pylist()] == [line["id"] for line in lines]
-    assert sum(table["usage_0"].to_pylist()) == sum(c.input for c, _ in wanted.values())
-
-
-def test_a_period_without_receipts_streams_nothing(new_bulk: World, tmp_path: Path) -> None:
-    calls, world = make_calls(100, 2), new_bulk(payers=3)
-    world.seal(write_parquet(tmp_path / "calls.parquet", calls))
-    names = world.bulk.ledger.seal_names(world.record.id)
-    for payer, first in ((world.keys[2].payer, 0), (world.keys[0].payer, START + 1000 * DAY)):
-        sink = io.BytesIO()
-        assert stream_parquet(stream_receipts(reader_of(world), names, payer, first), sink) == 0
-        assert len(pq.read_table(io.BytesIO(sink.getvalue()))) == 0

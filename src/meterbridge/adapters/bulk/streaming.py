@@ -1,26 +1,30 @@
 """A payer's receipts of a period as a stream, as NDJSON or Parquet, whatever their number.
 
     {"id": "0x…", "source": "gateway", "event_id": "call-17", "occurred_at": 1790000000000,
-     "usage": [1200, 0, 80, 0, 0, 0, 0, 0], "details": {"model": "…"}, "batch": 3}
+     "usage": [1200, 0, 80, 0, 0, 0, 0, 0], "details": {"model": "…"}, "log": "charges", "batch": 3}
 
-Receipts come batch by batch, in the order of each batch's leaves; `batch` is its index in the charges log.
+Receipts come batch by batch, in the order of each batch's leaves; `batch` is its index in the log. They are
+read as they stand, without checking that they give the root of their batch: `prove` does that for one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from meterbridge.adapters.bulk.layout import split_name
 from meterbridge.adapters.bulk.reading import SealReader
 from meterbridge.adapters.bulk.schema import USAGE
-from meterbridge.domain.addresses import Address
-from meterbridge.domain.receipts import OCCURRED_AT_MAX
+from meterbridge.services.ledger_errors import BadSegment
+from meterbridge.services.records import BatchRecord
 
+COLUMNS: Final = ("id", "source", "event_id", "occurred_at", *USAGE, "details")
 SCHEMA: Final = pa.schema(
     [
         ("id", pa.binary(32)),
@@ -29,44 +33,47 @@ SCHEMA: Final = pa.schema(
         ("occurred_at", pa.timestamp("ms", tz="UTC")),
         *((name, pa.int64()) for name in USAGE),
         ("details", pa.string()),
+        ("log", pa.string()),
         ("batch", pa.int64()),
     ]
 )
-COLUMNS: Final = tuple(SCHEMA.names[:-1])
+_ROWS: Final = 16_384
 
 
-def stream_receipts(
-    reader: SealReader,
-    seals: Iterable[str],
-    payer: Address,
-    first: int = 0,
-    stop: int = OCCURRED_AT_MAX + 1,
-) -> Iterator[Any]:
-    """Yield the receipts of a payer as pyarrow Tables of some thousand rows.
+class SealedPeriods:
+    """Reads batches below the folder of the segments as pyarrow Tables: a `services.periods.PeriodSource`."""
 
-    Args:
-        reader: reads the seals.
-        seals: their names, in order.
-        payer: whose charges.
-        first: only what occurred from this time on, in milliseconds since 1970.
-        stop: and before this.
+    def __init__(self, folder: Path) -> None:
+        """Use the folder of the segments."""
+        self._folder, self._seals = folder, SealReader(folder)
 
-    Raises:
-        BadSegment: when a seal cannot be read.
-    """
-    low, high = (pa.scalar(time, pa.int64()) for time in (first, stop))
-    for name in seals:
-        manifest = reader.manifest(name)
-        number = manifest.number_of(payer)
-        if number is None or manifest.last_times[number] < first or manifest.first_times[number] >= stop:
-            continue
-        seq = manifest.batch(number).seq
-        for table in reader.tables(manifest, number):
-            times = pc.cast(table["occurred_at"], pa.int64())
-            found = table.filter(pc.and_(pc.greater_equal(times, low), pc.less(times, high)))
-            if len(found):
-                batch = pa.repeat(pa.scalar(seq, pa.int64()), len(found))
-                yield found.select(COLUMNS).append_column("batch", batch)
+    def period(self, batch: BatchRecord, first: int, stop: int) -> Iterator[Any]:
+        """Yield tables with the columns of `SCHEMA`; see the port.
+
+        Raises:
+            BadSegment: when the batch cannot be read.
+        """
+        low, high = (pa.scalar(time, pa.int64()) for time in (first, stop))
+        try:
+            for table in self._tables(batch, first, stop):
+                times = pc.cast(table["occurred_at"], pa.int64())
+                found = table.filter(pc.and_(pc.greater_equal(times, low), pc.less(times, high)))
+                if len(found):
+                    yield _marked(found.select(COLUMNS), batch)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise BadSegment(f"segment {batch.segment} cannot be read: {error}", batch.segment) from error
+
+    def _tables(self, batch: BatchRecord, first: int, stop: int) -> Iterator[Any]:
+        sealed_at_once = split_name(batch.segment or "")
+        if sealed_at_once is None:
+            with pq.ParquetFile(self._folder / (batch.segment or "")) as file:
+                for rows in file.iter_batches(_ROWS, columns=list(COLUMNS), use_threads=False):
+                    yield pa.Table.from_batches([rows])
+            return
+        seal, number = sealed_at_once
+        manifest = self._seals.manifest(seal)
+        if manifest.last_times[number] >= first and manifest.first_times[number] < stop:
+            yield from self._seals.tables(manifest, number)
 
 
 def write_ndjson(tables: Iterable[Any], sink: BinaryIO) -> int:
@@ -86,9 +93,16 @@ def write_parquet(tables: Iterable[Any], sink: BinaryIO) -> int:
     written, writer = 0, pq.ParquetWriter(sink, SCHEMA, compression="zstd")
     with writer:
         for table in tables:
-            writer.write_table(table.cast(SCHEMA))
+            writer.write_table(table)
             written += len(table)
     return written
+
+
+def _marked(table: Any, batch: BatchRecord) -> Any:
+    """Say with each receipt in which log and batch it is."""
+    log = pa.repeat(pa.scalar(batch.log.kind.value, pa.string()), len(table))
+    seq = pa.repeat(pa.scalar(batch.seq, pa.int64()), len(table))
+    return table.append_column("log", log).append_column("batch", seq).cast(SCHEMA)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -99,5 +113,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "occurred_at": row["occurred_at"],
         "usage": [row[name] for name in USAGE],
         "details": json.loads(row["details"]) if row["details"] else {},
+        "log": row["log"],
         "batch": row["batch"],
     }

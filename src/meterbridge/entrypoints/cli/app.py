@@ -18,6 +18,7 @@ from meterbridge.entrypoints.cli import (
     metering,
     paying,
     quarantine,
+    receipts,
     sealing,
     serve,
     settling,
@@ -48,6 +49,7 @@ app.command()(claiming.claimable)
 app.command()(claiming.claim)
 app.command()(paying.thaw)
 app.command()(paying.withdraw)
+app.command()(receipts.receipts)
 app.command()(verifying.prove)
 app.command()(verifying.verify)
 app.command()(serve.serve)
