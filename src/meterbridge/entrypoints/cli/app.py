@@ -17,6 +17,7 @@ from meterbridge.entrypoints.cli import (
     keys,
     metering,
     paying,
+    profiles,
     quarantine,
     receipts,
     sealing,
@@ -58,6 +59,7 @@ app.add_typer(apikeys.app, name="apikeys")
 app.command()(deploy.deploy)
 app.add_typer(deployment.app, name="deployment")
 app.command()(devnet.devnet)
+app.command()(profiles.profiles)
 app.add_typer(keys.app, name="keys")
 app.add_typer(vectors.app, name="vectors")
 
