@@ -13,7 +13,7 @@ import httpx
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
 from meterbridge.client.synchronous import BATCH, _document
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of
+from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of, too_large
 
 
 class AsyncClient:
@@ -43,6 +43,11 @@ class AsyncClient:
         self._batch, self._sleep = batch, sleep
         self._gathered: list[bytes] = []
         self._turn = asyncio.Lock()
+
+    @property
+    def pending(self) -> int:
+        """How many events are gathered and not sent yet."""
+        return len(self._gathered)
 
     async def record(self, event: Sendable) -> Receipts:
         """Gather one event; sends when a batch is full."""
@@ -76,9 +81,18 @@ class AsyncClient:
         return Credit.of(answer.json())
 
     async def close(self) -> None:
-        """Send what was gathered and close."""
+        """Send what was gathered and close.
+
+        With a spool, what is refused as a whole (a key that has ended, say) is kept there as well, since the
+        next key may send it; without one it is lost, and the error tells so.
+        """
         try:
             await self.flush()
+        except Refused:
+            if self._spool is not None and self._gathered:
+                await asyncio.to_thread(self._spool.put, self._gathered)
+                self._gathered.clear()
+            raise
         finally:
             await self._http.aclose()
 
@@ -113,6 +127,9 @@ class AsyncClient:
         answer = await self._attempt(
             lambda: self._http.post("/v1/events", content=body, headers=headers, params=self._params)
         )
+        if too_large(answer.status_code, lines):
+            half = len(lines) // 2
+            return await self._post(lines[:half]) + await self._post(lines[half:])
         return answer_of(answer.status_code, answer.content, lines)
 
     async def _attempt(self, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:

@@ -12,7 +12,7 @@ import httpx
 
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of
+from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of, too_large
 
 BATCH = 500
 
@@ -65,6 +65,11 @@ class Client:
         self._retries = retries or Retries()
         self._batch, self._sleep = batch, sleep
         self._gathered: list[bytes] = []
+
+    @property
+    def pending(self) -> int:
+        """How many events are gathered and not sent yet."""
+        return len(self._gathered)
 
     def record(self, event: Sendable) -> Receipts:
         """Gather one event; sends when a batch is full.
@@ -128,9 +133,18 @@ class Client:
         return Credit.of(answer.json())
 
     def close(self) -> None:
-        """Send what was gathered and close."""
+        """Send what was gathered and close.
+
+        With a spool, what is refused as a whole (a key that has ended, say) is kept there as well, since the
+        next key may send it; without one it is lost, and the error tells so.
+        """
         try:
             self.flush()
+        except Refused:
+            if self._spool is not None and self._gathered:
+                self._spool.put(self._gathered)
+                self._gathered.clear()
+            raise
         finally:
             self._http.close()
 
@@ -149,6 +163,9 @@ class Client:
         answer = self._attempt(
             lambda: self._http.post("/v1/events", content=body, headers=headers, params=self._params)
         )
+        if too_large(answer.status_code, lines):
+            half = len(lines) // 2
+            return self._post(lines[:half]) + self._post(lines[half:])
         return answer_of(answer.status_code, answer.content, lines)
 
     def _attempt(self, request: Callable[[], httpx.Response]) -> httpx.Response:

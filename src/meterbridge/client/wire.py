@@ -15,6 +15,7 @@ NDJSON: Final = "application/x-ndjson"
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed; repeating is safe because ingest is idempotent."""
 _PARTLY: Final = frozenset({409, 422})
+_TOO_LARGE: Final = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,11 @@ class Retries:
         return random.uniform(0, min(self.most_seconds, self.first_seconds * 2.0**attempt))
 
 
+def too_large(status: int, lines: Sequence[bytes]) -> bool:
+    """Tell whether a request may succeed in two halves."""
+    return status == _TOO_LARGE and len(lines) > 1
+
+
 def answer_of(status: int, body: bytes, lines: Sequence[bytes]) -> Receipts:
     """Read the answer to a request that was understood, wholly or in part.
 
@@ -152,6 +158,10 @@ def answer_of(status: int, body: bytes, lines: Sequence[bytes]) -> Receipts:
     document: dict[str, Any] = found if isinstance(found, dict) else {}
     if status == 200 and "accepted" in document:
         return Receipts(document["accepted"], document["repeated"])
+    if (
+        status == _TOO_LARGE and len(lines) == 1
+    ):  # one event that no request can carry must not hold up others
+        return Receipts(refused=(RefusedEvent(lines[0], "too large", str(document.get("detail", ""))),))
     if status not in _PARTLY or "errors" not in document or "accepted" not in document:
         raise Refused(status, document)
     refused = tuple(

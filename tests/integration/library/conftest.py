@@ -30,8 +30,8 @@ TERMS = {
 class Market:
     """A node with the contract and a token on it; every test publishes a tariff of its own."""
 
-    def __init__(self, rpc: str, devnet: DevnetRecord) -> None:
-        self.rpc, self.devnet = rpc, devnet
+    def __init__(self, rpc: str, devnet: DevnetRecord, folder: Path) -> None:
+        self.rpc, self.devnet, self.folder = rpc, devnet, folder
         self.net: Devnet = rpc_chain(rpc)
         self.contract, self.asset = devnet.splitter, devnet.token
         self.accounts = [Address.parse(account) for account in devnet.accounts]
@@ -83,4 +83,4 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         patch.chdir(ROOT)  # where npm has put anvil
         kind = ANVIL if find_anvil() else EMBEDDED
         with local_node(kind, 0, folder) as node:
-            yield Market(node.url, prepare(node, kind, folder))
+            yield Market(node.url, prepare(node, kind, folder), folder)

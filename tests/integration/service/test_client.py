@@ -144,3 +144,32 @@ def test_an_acknowledgement_that_was_lost_on_the_way_counts_nothing_twice(live):
     real.close()
     assert (lost, found.accepted, found.repeated) == ([200], 0, 1)
     assert live.usage()[0] == 12
+
+
+def test_a_batch_beyond_the_services_limit_is_sent_in_parts(serve, book):
+    with serve(book, body_bytes=2_000) as live, Client(live.url, live.book.key, batch=100) as client:
+        found = client.send(record(str(i)) for i in range(100))
+        assert (found.accepted, found.refused) == (100, ())
+        huge = UsageRecord("huge", support.PAYER, {"prompt_tokens": 1}, WHEN, details={"model": "m" * 3_000})
+        found = client.send([record("before"), huge, record("after")])
+        assert (found.accepted, [event.problem for event in found.refused]) == (2, ["too large"])
+        assert client.pending == 0
+        assert live.usage()[0] == 102 * 12
+
+
+def test_the_async_client_sends_large_batches_in_parts_too(serve, book):
+    async def go(live):
+        async with AsyncClient(live.url, live.book.key, batch=100) as client:
+            return await client.send(record(str(i)) for i in range(100))
+
+    with serve(book, body_bytes=2_000) as live:
+        assert asyncio.run(go(live)).accepted == 100
+
+
+def test_what_a_key_may_not_send_any_more_is_kept_for_the_next_key(live, tmp_path):
+    client = Client(live.url, "mb_wrong_key", spool=tmp_path)
+    client.record(record("a"))
+    with pytest.raises(Refused, match="401"):
+        client.close()
+    with Client(live.url, live.book.key, spool=tmp_path) as later:
+        assert later.flush().accepted == 1
