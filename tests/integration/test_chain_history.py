@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meterbridge.adapters.chain import NodeRefuses, history
+from meterbridge.adapters.chain import NodeRefuses
 from meterbridge.adapters.chain.history import History, NotPublished
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.chain_events import AccountOpened, Deposited, Settled, TariffPublished
@@ -77,11 +77,7 @@ def test_a_node_that_refuses_long_ranges_is_asked_in_parts(
             raise NodeRefuses("the node refuses: query exceeds max block range")
         return original(request)
 
-    monkeypatch.setattr(history, "SPAN_MIN", 4)
     monkeypatch.setattr(busy.splitter.gateway.w3.eth, "get_logs", refusing)
     assert list(History(busy.splitter).events(TariffPublished)) == whole
     assert len(whole) == 2
     assert max(asked) > 4 >= min(asked)
-    monkeypatch.setattr(history, "SPAN_MIN", 1_000)
-    with pytest.raises(NodeRefuses, match="max block range"):
-        list(History(busy.splitter).events(TariffPublished))

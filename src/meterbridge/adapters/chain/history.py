@@ -15,7 +15,7 @@ from web3.types import LogReceipt
 
 from meterbridge.adapters.chain.abi import Event, load_artifact
 from meterbridge.adapters.chain.events import decode_events
-from meterbridge.adapters.chain.gateway import NodeRefuses
+from meterbridge.adapters.chain.ranges import LogRanges
 from meterbridge.adapters.chain.views import SplitterViews
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import MeterbridgeError
@@ -36,8 +36,6 @@ from meterbridge.services.chain_events import (
 )
 
 E = TypeVar("E", bound=ChainEvent)
-SPAN_MIN: Final = 2_000
-"""Blocks that every node gives logs of at once; a longer range is halved where a node refuses it."""
 OF_AN_ACCOUNT: Final = (AccountOpened, Deposited, Thawing, Withdrawn, Settled, Skipped)
 
 
@@ -171,19 +169,13 @@ class History:
         )
 
     def _logs(self, topics: list[bytes | None]) -> Iterator[LogReceipt]:
-        spans = [(self._from_block, self._views.newest_block())]
-        while spans:
-            first, last = spans.pop()
-            try:
-                found = list(
-                    self._views.gateway.logs(self._views.address, topics, first, last, span=last - first + 1)
-                )
-            except NodeRefuses:
-                if last - first < SPAN_MIN:
-                    raise
-                middle = (first + last) // 2
-                spans += [(middle + 1, last), (first, middle)]
-                continue
+        """Ask for all blocks at once, since few logs are wanted; in parts where the node refuses that."""
+        views, last = self._views, self._views.newest_block()
+
+        def ask(first: int, end: int) -> list[LogReceipt]:
+            return list(views.gateway.logs(views.address, topics, first, end, span=end - first + 1))
+
+        for found in LogRanges(last - self._from_block + 1).read(ask, self._from_block, last):
             yield from found
 
 
