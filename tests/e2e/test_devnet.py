@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,18 +144,52 @@ def test_a_folder_is_for_one_devnet_and_one_kind_of_node(cli: Cli, kind: str, ru
     assert f"--node {kind}" in refused
 
 
-def test_loses_nothing_when_killed(cli: Cli) -> None:
-    """The embedded chain writes after each request."""
-    net = Devnet(cli, "--node", "embedded", "--state", "state")
+def children_of(process: subprocess.Popen[str]) -> list[str]:
+    command = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
+def test_loses_nothing_and_leaves_nothing_behind_when_killed(cli: Cli, kind: str, runs: Any) -> None:
+    """The embedded chain writes after each request; anvil writes when it is told that its parent died."""
+    net = runs()
     a, b = net.said["accounts"][:2]
     net.token.functions.transfer(b, 5).transact({"from": a})
+    children = children_of(net.process)
+    assert len(children) == (1 if kind == "anvil" else 0)
     assert net.stop(signal.SIGKILL) == -signal.SIGKILL
-    again = Devnet(cli, "--state", "state")
+    again = Devnet(cli, "--state", "state")  # at once: it waits until the folder is let go
     try:
-        assert again.said["node"] == "embedded"
+        assert again.said["node"] == kind
         assert again.token.functions.balanceOf(b).call() == MILLION + 5
+        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     finally:
         assert again.stop() == 0
+
+
+def test_half_a_state_is_no_loss_of_the_rest(cli: Cli, kind: str, runs: Any) -> None:
+    """Both killed at once, in the middle of anvil's writing: the last whole copy is taken."""
+    if kind != "anvil":
+        pytest.skip("the embedded chain's database is never half written")
+    net = runs()
+    a, b = net.said["accounts"][:2]
+    net.token.functions.transfer(b, 5).transact({"from": a})
+    state, copy = cli.folder / "state" / "anvil.json", cli.folder / "state" / "anvil-last-whole.json"
+    deadline = time.monotonic() + 30
+    while not (copy.exists() and copy.read_bytes() == state.read_bytes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    block = net.w3.eth.block_number
+    children = children_of(net.process)
+    net.process.send_signal(signal.SIGSTOP)  # so that it cannot end its child in order
+    for pid in children:
+        os.kill(int(pid), signal.SIGKILL)
+    net.stop(signal.SIGKILL)
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
+    again = runs()
+    assert again.said["splitter"] == net.said["splitter"]
+    assert again.w3.eth.block_number == block
+    assert again.token.functions.balanceOf(b).call() == MILLION + 5
 
 
 def test_answers_odd_requests_as_a_node_does(cli: Cli) -> None:
@@ -189,9 +225,7 @@ def test_anvil_is_asked_for_where_there_is_none(cli: Cli) -> None:
 
 def test_no_process_is_left_behind(cli: Cli, kind: str, runs: Any) -> None:
     net = runs()
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(net.process.pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
+    children = children_of(net.process)
     assert len(children) == (1 if kind == "anvil" else 0)
     assert net.stop() == 0
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

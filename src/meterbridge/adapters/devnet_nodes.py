@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from meterbridge.adapters import deployment
+from meterbridge.adapters.anvil_state import AnvilState, die_with_parent
 from meterbridge.adapters.chain import TokenClient
 from meterbridge.adapters.devnet import Devnet, rpc_chain
 from meterbridge.domain.addresses import Address
@@ -27,6 +28,9 @@ ANVIL_PACKAGE: Final = Path("node_modules") / "@foundry-rs" / "anvil-linux-amd64
 TOKENS_EACH: Final = 1_000_000 * 10**6  # base units of TUSD
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 30
+LOCK_SECONDS: Final = 3
+"""How long the node of a devnet that was killed may take to write its state."""
+
 RECORD: Final = "devnet.json"
 
 
@@ -90,7 +94,7 @@ def local_node(kind: str, port: int, folder: Path) -> Iterator[LocalNode]:
             start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
+    with _only_one(folder) as lock:
         record = read_record(folder)
         if record is not None and record.node != kind:
             raise DevnetError(
@@ -99,7 +103,7 @@ def local_node(kind: str, port: int, folder: Path) -> Iterator[LocalNode]:
                 record.node,
             )
         wanted = _free_port(port)
-        with _anvil(wanted, folder) if kind == ANVIL else _embedded(wanted, folder) as node:
+        with _anvil(wanted, folder, lock) if kind == ANVIL else _embedded(wanted, folder) as node:
             yield node
 
 
@@ -155,19 +159,29 @@ def _write_record(folder: Path, record: DevnetRecord) -> None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder until the process ends, however it does: two nodes would overwrite each other."""
+def _only_one(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Hold the folder until the process ends, however it does: two nodes would overwrite each other.
+
+    Yields the lock's descriptor for the node to inherit: where this process is killed, the node writes its
+    state as it ends, and holds the folder until it has.
+    """
     try:
         import fcntl
     except ImportError:  # pragma: no cover  # Windows
-        yield
+        yield ()
         return
     with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DevnetError(f"another devnet runs with the state in {folder}", str(folder)) from None
-        yield
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    message = f"another devnet runs with the state in {folder}"
+                    raise DevnetError(message, str(folder)) from None
+                time.sleep(0.05)
+        yield (file.fileno(),)
 
 
 def _free_port(port: int) -> int:
@@ -193,12 +207,13 @@ class _Anvil:
 
 
 @contextmanager
-def _anvil(port: int, folder: Path) -> Iterator[_Anvil]:
+def _anvil(port: int, folder: Path, lock: tuple[int, ...]) -> Iterator[_Anvil]:
     binary = find_anvil()
     if binary is None:
         raise DevnetError("anvil is not installed: install Foundry, or give --node embedded")
-    state = folder / "anvil.json"
-    options = ["--host", LOOPBACK, "--port", str(port), "--state", str(state), "--state-interval", "5"]
+    state = AnvilState(folder)
+    state.restore()
+    options = ["--host", LOOPBACK, "--port", str(port), "--state", str(state.file), "--state-interval", "5"]
     # In a session of its own: Ctrl-C in the terminal reaches this process, which then ends the node in order.
     process = subprocess.Popen(
         [str(binary), *options, "--silent"],
@@ -206,11 +221,14 @@ def _anvil(port: int, folder: Path) -> Iterator[_Anvil]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        pass_fds=lock,
+        preexec_fn=die_with_parent(),  # noqa: PLW1509  # two system calls, and nothing that takes a lock
     )
     try:
         node = _Anvil(f"http://{LOOPBACK}:{port}", process)
         _await_answer(node)
-        yield node
+        with state.kept_safe():
+            yield node
     finally:
         process.terminate()  # anvil writes its state then
         try:

@@ -47,6 +47,7 @@ def devnet(
     Blocks, balances and events are kept in DIR: by anvil every five seconds and at the end, by the embedded
     chain after each request; a clock that was set ahead is kept with the next block. Remove DIR to begin
     anew.
+    However this command ends, its node ends with it and DIR can be used again.
     With --json, prints one object as soon as everything is there, and runs on.
 
     Example: meterbridge devnet --port 8545 --state devnet
