@@ -87,9 +87,13 @@ class Town:
         endpoints = Endpoints(list(urls) or [self.url], quorum, timeout=5)
         return DeliveryClient(endpoints, self.books.record.domain)
 
-    def settler(self, *urls: str, sender: Any = None, clock: Any = time.time, **policy: Any) -> Settler:
+    def settler(
+        self, *urls: str, sender: Any = None, clock: Any = time.time, quorum: int = 1, **policy: Any
+    ) -> Settler:
         account = sender or KeySender(self.submitter)
-        return Settler(self.chain(*urls), self.books.ledger, account, Policy(**(QUICK | policy)), clock)
+        return Settler(
+            self.chain(*urls, quorum=quorum), self.books.ledger, account, Policy(**(QUICK | policy)), clock
+        )
 
     def node_account(self) -> NodeSender:
         return NodeSender(self.net.gateway().managed_accounts()[5])

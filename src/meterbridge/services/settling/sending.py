@@ -40,9 +40,7 @@ def follow(context: Context, delivery: Delivery) -> Delivery | None:
     if delivery.nonce is not None and used > delivery.nonce:
         return find_out_who_used(context, delivery, attempts)
     if not _known(context, attempts):
-        answer = _broadcast(context, delivery, attempts[-1])
-        if answer.meaning not in _TAKEN:
-            return _after(context, delivery, attempts, answer)
+        return _after(context, delivery, attempts, _broadcast(context, delivery, attempts[-1]))
     return _unstick(context, delivery, attempts, used)
 
 
