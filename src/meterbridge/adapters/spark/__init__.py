@@ -1,0 +1,1 @@
+"""Sealing on Apache Spark: the same batches, segments and logs as on one machine, from many."""

@@ -1,0 +1,161 @@
+"""Starting Spark: what must be installed, and the settings that sealing relies on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from meterbridge.domain.errors import MeterbridgeError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA_MIN: Final = 17
+_LOOPBACK: Final = "127.0.0.1"
+_CLUSTER_OF_THIS_MACHINE: Final = "local-cluster"
+SETTINGS: Final = {
+    # Receipts travel as a few large cells: a batch is bounded by bytes, not by rows.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
+    # Places are numbers of tasks: nobody may merge two.
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.driver.maxResultSize": "0",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+
+
+class SparkMissing(MeterbridgeError):
+    """PySpark or Java is not installed, or too old."""
+
+
+class SparkFailed(MeterbridgeError):
+    """Spark gave up; nothing was sealed."""
+
+
+def require_spark() -> None:
+    """Check that Spark can run here.
+
+    Raises:
+        SparkMissing: saying what to install.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise SparkMissing('PySpark is not installed: pip install "meterbridge[spark]"', "pyspark")
+    found = java_version()
+    if found is None:
+        raise SparkMissing(
+            f"Spark needs Java {JAVA_MIN} or later and there is none: install it "
+            "(apt install openjdk-17-jre-headless) or set JAVA_HOME",
+            "java",
+        )
+    if found < JAVA_MIN:
+        raise SparkMissing(
+            f"Spark needs Java {JAVA_MIN} or later; this is Java {found}: set JAVA_HOME", found
+        )
+
+
+def java_version() -> int | None:
+    """Return the major version of the Java that Spark would start, or None where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None:
+        return None
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60)
+    except OSError:
+        return None
+    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    return int(match[1]) if match else None
+
+
+@contextmanager
+def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """Start Spark, and stop it at the end with all its processes.
+
+    Args:
+        master: as Spark names it: local[4], spark://host:7077, yarn, k8s://...
+        settings: Spark's own; they come before ours.
+
+    Raises:
+        SparkMissing: saying what to install.
+        SparkFailed: when it does not start.
+    """
+    require_spark()
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    with ExitStack() as stack:
+        for name, value in _environment(master, stack).items():
+            os.environ.setdefault(name, value)
+        builder = SparkSession.builder.master(master).appName("meterbridge seal")
+        for name, value in {**SETTINGS, **_addresses(master), **(settings or {})}.items():
+            builder = builder.config(name, value)
+        try:
+            spark = builder.getOrCreate()
+        except (PySparkException, Py4JError, OSError) as error:
+            raise SparkFailed(f"Spark at {master} does not start: {first_line(error)}", master) from error
+        try:
+            yield spark
+        finally:
+            _stop(spark)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the line of a Spark error that says what happened, without its traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _addresses(master: str) -> dict[str, str]:
+    if not master.startswith("local"):
+        return {}
+    return {"spark.driver.host": _LOOPBACK, "spark.driver.bindAddress": _LOOPBACK}
+
+
+def _environment(master: str, stack: ExitStack) -> dict[str, str]:
+    """Return what Spark's processes must find in their environment."""
+    found = {"PYSPARK_PYTHON": sys.executable}
+    if master.startswith("local"):
+        found["SPARK_LOCAL_IP"] = _LOOPBACK
+    if master.startswith(_CLUSTER_OF_THIS_MACHINE) and "SPARK_HOME" not in os.environ:
+        found["SPARK_HOME"] = stack.enter_context(_borrowed_home())
+        stack.callback(os.environ.pop, "SPARK_HOME")
+    return found
+
+
+@contextmanager
+def _borrowed_home() -> Iterator[str]:
+    """Give a home that refers to PySpark's files: workers keep their logs in it, not among the packages."""
+    import pyspark
+
+    with tempfile.TemporaryDirectory(prefix="meterbridge-spark-", ignore_cleanup_errors=True) as folder:
+        for path in Path(pyspark.__file__).parent.iterdir():
+            (Path(folder) / path.name).symlink_to(path)
+        yield folder
+
+
+def _stop(spark: SparkSession) -> None:
+    """Stop Spark and the Java process behind it, which would otherwise live as long as this one."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    spark.stop()
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:
+        return
+    gateway.shutdown()
+    process.stdin.close()
+    process.wait()
+    SparkContext._gateway = SparkContext._jvm = None

@@ -1,0 +1,163 @@
+"""What is sealed: files that the workers read as one machine does, or anything that Spark reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meterbridge.adapters.bulk.scan import Files, scan_files
+from meterbridge.adapters.formats.errors import BadFile
+from meterbridge.adapters.formats.lines import PARQUET_MAGIC
+from meterbridge.adapters.spark.measuring import Reader
+from meterbridge.adapters.spark.rows import FILE, PLACES, ROW, VALUE, RowReader
+from meterbridge.adapters.spark.work import RANGE_RECEIPTS
+from meterbridge.services.bulk.chunk import UsageChunk
+from meterbridge.services.bulk.sealing import Scanning
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+KAFKA: Final = "kafka"
+_ROW_BYTES: Final = 100
+_PACKED: Final = 4  # by what compressed files grow in memory
+_NO_IDEA: Final = 1 << 60  # what Spark's planner says of sources that do not tell their size, and more
+_UNKNOWN_RANGES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Usage as Spark hands it out.
+
+    Attributes:
+        frame: what the tasks are given.
+        reader: turns that into calls.
+        receipts: about how many.
+    """
+
+    frame: DataFrame
+    reader: Reader
+    receipts: int
+
+
+class Source(Protocol):
+    """Something to seal."""
+
+    def open(self, spark: SparkSession, partitions: int) -> Input:
+        """Lay it out for tasks, on about so many partitions where the source leaves a choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files that every worker sees at the same path, of any kind that one machine reads."""
+
+    files: Files
+
+    def open(self, spark: SparkSession, partitions: int) -> Input:
+        """See `Source`: a Parquet file is shared among tasks by its row groups."""
+        items, receipts = [], 0
+        for path in self.files.paths:
+            shares, rows = _shares(path, partitions)
+            items += [(path, number, shares) for number in range(shares)]
+            receipts += rows
+        frame = spark.range(0, len(items), 1, max(1, min(partitions, len(items))))
+        return Input(frame, FileReader(self.files, items), receipts)
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Reads shares of files; see `measuring.Reader`.
+
+    Attributes:
+        files: how to read them.
+        items: of each share its file, its number, and how many shares the file has.
+    """
+
+    files: Files
+    items: Sequence[tuple[Path, int, int]]
+
+    def chunks(self, scanning: Scanning, batches: Iterable[Any]) -> Iterator[UsageChunk]:
+        """See `measuring.Reader`."""
+        how = self.files
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                path, share, shares = self.items[number]
+                scan = scan_files(Files([path], how.column_map, how.source, how.payer, how.latest))
+                for job, read in enumerate(scan(scanning)):
+                    if job % shares == share:
+                        yield from read()
+
+
+def _shares(path: Path, most: int) -> tuple[int, int]:
+    """Return into how many shares a file is cut, and about how many rows it has."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC:
+                return 1, path.stat().st_size // _ROW_BYTES
+        with pq.ParquetFile(path) as parquet:
+            return max(1, min(most, parquet.metadata.num_row_groups)), parquet.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise BadFile(f"{path} cannot be read: {error}", str(path)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SparkSource:
+    """Whatever Spark reads.
+
+    Attributes:
+        format: as Spark names it: parquet, delta, iceberg, kafka, orc, jdbc, ...
+        paths: what to load; none where options say it.
+        options: of the connector.
+        files: what rows mean; its paths are not used.
+        json_column: a column that holds the record as JSON, by default Kafka's `value`.
+    """
+
+    format: str
+    paths: Sequence[str]
+    files: Files
+    options: Mapping[str, str] = field(default_factory=dict)
+    json_column: str | None = None
+
+    def open(self, spark: SparkSession, partitions: int) -> Input:  # noqa: ARG002  # connectors cut as they do
+        """See `Source`."""
+        loader = spark.read.format(self.format).options(**self.options)
+        found = loader.load(list(self.paths)) if self.paths else loader.load()
+        column = self.json_column or ("value" if self.format == KAFKA else None)
+        frame = _placed(found, self.format)
+        if column is not None:
+            frame = frame.selectExpr(f"CAST(`{column}` AS BINARY) AS {VALUE}", *PLACES)
+        name = " ".join([self.format, *self.paths])
+        columns = [c for c in frame.columns if c not in PLACES]
+        reader = RowReader(self.files, name, columns, column is not None)
+        return Input(frame, reader, _estimate(found))
+
+
+def _placed(found: DataFrame, kind: str) -> DataFrame:
+    """Add where each row stands, as far as the connector tells."""
+    from pyspark.errors import AnalysisException
+
+    attempts = [
+        ["_metadata.file_path", "_metadata.row_index + 1"],
+        ["_metadata.file_path", "CAST(NULL AS BIGINT)"],
+    ]
+    if kind == KAFKA:
+        attempts.insert(0, ["concat('kafka ', topic, '/', partition)", "offset"])
+    for file, row in attempts:
+        try:
+            placed = found.selectExpr("*", f"{file} AS {FILE}", f"{row} AS {ROW}")
+            placed.schema  # noqa: B018  # a client of Spark Connect looks at columns only when asked
+        except AnalysisException:
+            continue
+        return placed
+    return found.selectExpr("*", f"CAST(NULL AS STRING) AS {FILE}", f"CAST(NULL AS BIGINT) AS {ROW}")
+
+
+def _estimate(found: DataFrame) -> int:
+    """Return about how many rows there are, as Spark's planner guesses, or a number that it can handle."""
+    plan: Any = found._jdf.queryExecution().optimizedPlan() if hasattr(found, "_jdf") else None
+    size = _NO_IDEA if plan is None else int(str(plan.stats().sizeInBytes()))
+    return _UNKNOWN_RANGES * RANGE_RECEIPTS if size >= _NO_IDEA else size * _PACKED // _ROW_BYTES
