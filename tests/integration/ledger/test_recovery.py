@@ -22,7 +22,15 @@ from meterbridge.services.proofs import prove, verify_proof
 from meterbridge.services.records import LogKind, Restart
 from meterbridge.services.recovery import rebuild, restart
 
-TABLES = ("logs", "receipt_index", "batches", "tree_nodes", "statements", "statement_lines")
+TABLES = (
+    "logs",
+    "receipt_index",
+    "sealed_receipts",
+    "batches",
+    "tree_nodes",
+    "statements",
+    "statement_lines",
+)
 
 
 def busy(world: World) -> list[SignedStatement]:
@@ -58,8 +66,10 @@ def contents(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
     """Return the usage tables row by row, with names in place of row numbers."""
     named = {
         "logs": "SELECT a.payer, l.kind, l.size, l.total FROM logs l JOIN accounts a ON a.id = l.account",
-        "receipt_index": "SELECT a.payer, l.kind, r.receipt_id, r.event_key, r.content, r.seq, r.batch_row "
+        "receipt_index": "SELECT a.payer, l.kind, r.event_key, r.content "
         "FROM receipt_index r JOIN logs l ON l.id = r.log JOIN accounts a ON a.id = l.account",
+        "sealed_receipts": "SELECT a.payer, l.kind, r.receipt_id, r.seq, r.batch_row "
+        "FROM sealed_receipts r JOIN logs l ON l.id = r.log JOIN accounts a ON a.id = l.account",
         "batches": "SELECT a.payer, l.kind, b.seq, b.size, b.root, b.sum, b.segment "
         "FROM batches b JOIN logs l ON l.id = b.log JOIN accounts a ON a.id = l.account",
         "tree_nodes": "SELECT a.payer, l.kind, n.level, n.position, n.hash, n.sum "

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from meterbridge.domain.units import USAGE_BYTES, UsageVector
 from meterbridge.services.ledger_errors import Conflict
 from meterbridge.services.records import ADDED, Intake
 
-_INDEX: Final = ("log", "receipt_id", "tariff", "event_key", "content")
+_INDEX: Final = ("tariff", "event_key", "log", "content")
 _PENDING: Final = (
     *("log", "receipt_id", "occurred_at", "usage"),
     *("details_hash", "source", "event_id", "details"),
@@ -79,8 +80,8 @@ class BulkLedger(SqlLedger):
         Raises:
             Conflict: when another process stores some of the same receipts at this moment; try again.
         """
-        keys = event_keys(intake.table.sources, intake.table.event_ids)
-        if not whole and len(set(keys)) == len(keys) and self._add_as_new(intake, headroom, keys):
+        keys = intake.keys or event_keys(intake.table.sources, intake.table.event_ids)
+        if not whole and self._add_as_new(intake, headroom, keys):
             return np.full(len(keys), ADDED, dtype=np.int8)
         try:
             return super().add_receipts(intake, headroom, whole=whole)
@@ -144,8 +145,7 @@ def _insert(
 def _index_rows(
     logs: Sequence[int], tariff: int, keys: Sequence[bytes], intake: Intake
 ) -> Iterator[tuple[Any, ...]]:
-    ids = _cells(intake.table.receipts.ids.tobytes(), DIGEST_BYTES)
-    return zip(logs, ids, [tariff] * len(logs), keys, intake.contents, strict=True)
+    return zip(repeat(tariff), keys, logs, intake.contents, strict=False)
 
 
 def _pending_rows(logs: Sequence[int], intake: Intake) -> Iterator[tuple[Any, ...]]:

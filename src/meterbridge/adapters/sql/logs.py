@@ -10,7 +10,15 @@ from typing import Final
 from sqlalchemy import Connection, LargeBinary, bindparam, delete, insert, select, tuple_, update
 
 from meterbridge.adapters.sql.database import SqlRow, execute_many, in_slices
-from meterbridge.adapters.sql.receipts import INDEX, INDEX_NAMES, PENDING, SqlReceipts, cells, event_keys
+from meterbridge.adapters.sql.receipts import (
+    INDEX,
+    INDEX_NAMES,
+    PENDING,
+    SEALED,
+    SqlReceipts,
+    cells,
+    event_keys,
+)
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import BatchRow, RestartRow, TreeNodeRow
@@ -34,6 +42,7 @@ from meterbridge.services.records import (
 BATCHES: Final = table_of(BatchRow)
 NODES: Final = table_of(TreeNodeRow)
 RESTARTS: Final = table_of(RestartRow)
+_PLACE_NAMES: Final = ("log", "receipt_id", "seq", "batch_row")
 _PLACES_MAX: Final = 400  # two values each, and SQLite nests one comparison in another
 
 
@@ -95,7 +104,7 @@ class SqlLogs(SqlReceipts):
         grown = [(self._log_row(one.batch.log), one) for one in sealed]
         with self._database.write() as connection:
             _append(connection, [(log, one.batch, one.nodes) for log, one in grown])
-            _set_places(connection, [(log, one.batch, _ids(one.pending.table)) for log, one in grown])
+            self._set_places(connection, [(log, one.batch, _ids(one.pending.table)) for log, one in grown])
             _drop_pending(connection, [(log, one.pending) for log, one in grown])
 
     def restore_batch(
@@ -105,12 +114,12 @@ class SqlLogs(SqlReceipts):
         log, tariff = self._log_row(batch.log), self._tariff_row(batch.log.account.tariff_id)
         ids = _ids(table)
         keys = event_keys(table.sources, table.event_ids)
-        rows = list(zip(repeat(log), ids, repeat(tariff), keys, contents, strict=False))
+        rows = list(zip(repeat(tariff), keys, repeat(log), contents, strict=False))
         with self._database.write() as connection:
             _append(connection, [(log, batch, nodes)])
             _forget_pending(connection, log, ids)
             execute_many(connection, self._database.insert_or_skip(INDEX), INDEX_NAMES, rows)
-            _set_places(connection, [(log, batch, ids)])
+            self._set_places(connection, [(log, batch, ids)])
             _add_total(connection, log, batch.root.sum)
 
     def restart(
@@ -128,6 +137,19 @@ class SqlLogs(SqlReceipts):
                 _add_total(connection, log, element.root.sum)
             values = {"head": state.head, "usage": state.usage, "sealed_at": state.sealed_at}
             connection.execute(insert(RESTARTS).values(account=found[0].account, **values))
+
+    def _set_places(
+        self, connection: Connection, grown: Sequence[tuple[int, BatchRecord, Sequence[bytes]]]
+    ) -> None:
+        """Say of each receipt where it is sealed; none may be sealed elsewhere."""
+        rows = [
+            (log, receipt_id, batch.seq, row)
+            for log, batch, ids in grown
+            for row, receipt_id in enumerate(ids)
+        ]
+        found = execute_many(connection, self._database.insert_or_skip(SEALED), _PLACE_NAMES, rows)
+        if found != len(rows):
+            raise Conflict(f"{len(rows) - found} of these receipts are sealed already", len(rows) - found)
 
     def sole_writer(self, timeout: float = 30.0) -> AbstractContextManager[None]:
         """See `ports.UsageLedger`."""
@@ -158,22 +180,6 @@ def _append(connection: Connection, grown: Sequence[tuple[int, BatchRecord, Sequ
 
 def _ids(table: ReceiptTable) -> list[bytes]:
     return cells(table.receipts.ids.tobytes(), DIGEST_BYTES)
-
-
-def _set_places(connection: Connection, grown: Sequence[tuple[int, BatchRecord, Sequence[bytes]]]) -> None:
-    """Say of each receipt where it is sealed; none may be sealed elsewhere."""
-    c = INDEX.c
-    statement = (
-        update(INDEX)
-        .where(c.log == bindparam("log_"), c.receipt_id == bindparam("id_"), c.seq.is_(None))
-        .values(seq=bindparam("seq_"), batch_row=bindparam("row_"))
-    )
-    rows = [
-        (batch.seq, row, log, receipt_id) for log, batch, ids in grown for row, receipt_id in enumerate(ids)
-    ]
-    found = execute_many(connection, statement, ("seq_", "row_", "log_", "id_"), rows)
-    if found != len(rows):
-        raise Conflict(f"{len(rows) - found} of these receipts are sealed already", len(rows) - found)
 
 
 def _drop_pending(connection: Connection, grown: Sequence[tuple[int, Pending]]) -> None:

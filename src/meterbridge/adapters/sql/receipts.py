@@ -15,10 +15,11 @@ from sqlalchemy import Connection, LargeBinary, bindparam, func, insert, select,
 from meterbridge.adapters.sql.database import SqlRow, execute_many, in_slices
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS, SqlRegistry
 from meterbridge.adapters.tables.base import table_of
-from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow
+from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow, SealedReceiptRow
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns
+from meterbridge.domain.receipts import receipt_id as id_of_event
 from meterbridge.domain.units import INT64_MAX, LANES, USAGE_BYTES, UsageVector
 from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded
 from meterbridge.services.records import (
@@ -37,7 +38,8 @@ from meterbridge.services.records import (
 INDEX: Final = table_of(ReceiptIndexRow)
 PENDING: Final = table_of(PendingReceiptRow)
 _RAW_USAGE: Final = type_coerce(PENDING.c.usage, LargeBinary)  # bulk reads make columns, not vectors
-INDEX_NAMES: Final = ("log", "receipt_id", "tariff", "event_key", "content")
+SEALED: Final = table_of(SealedReceiptRow)
+INDEX_NAMES: Final = ("tariff", "event_key", "log", "content")
 _PENDING_NAMES: Final = (
     "log",
     "receipt_id",
@@ -92,7 +94,7 @@ class SqlReceipts(SqlRegistry):
         """See `ports.UsageLedger`."""
         tariff = self._tariff_row(intake.tariff_id)
         logs = [self._log_row(log) for log in intake.logs]
-        keys = event_keys(intake.table.sources, intake.table.event_ids)
+        keys = intake.keys or event_keys(intake.table.sources, intake.table.event_ids)
         with self._database.write() as connection:
             known = _known_contents(connection, tariff, keys)
             if self.seals is not None:  # asked within the transaction, so that no seal comes in between
@@ -138,21 +140,24 @@ class SqlReceipts(SqlRegistry):
 
     def find(self, log: LogKey, receipt_id: bytes) -> Place | None:
         """See `ports.UsageLedger`."""
-        query = (
-            select(INDEX.c.seq, INDEX.c.batch_row, PENDING.c.arrival)
-            .outerjoin(PENDING, (PENDING.c.log == INDEX.c.log) & (PENDING.c.receipt_id == INDEX.c.receipt_id))
-            .where(INDEX.c.log == self._log_row(log), INDEX.c.receipt_id == receipt_id)
-        )
+        row = self._log_row(log)
+        sealed = select(SEALED.c.seq, SEALED.c.batch_row)
+        waiting = select(PENDING.c.arrival).where(PENDING.c.log == row, PENDING.c.receipt_id == receipt_id)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-            if row is None and self.seals is not None:
-                return self.seals.find(connection, log, receipt_id)
-        return None if row is None else Place(row.arrival, row.seq, row.batch_row)
+            place = connection.execute(
+                sealed.where(SEALED.c.log == row, SEALED.c.receipt_id == receipt_id)
+            ).one_or_none()
+            if place is not None:
+                return Place(None, place.seq, place.batch_row)
+            arrival = connection.execute(waiting).scalar_one_or_none()
+            if arrival is not None:
+                return Place(arrival, None, None)
+            return None if self.seals is None else self.seals.find(connection, log, receipt_id)
 
     def locate(self, tariff_id: bytes, source: str, event_id: str) -> tuple[LogKey, bytes] | None:
         """See `ports.UsageLedger`."""
         query = (
-            select(INDEX.c.receipt_id, LOGS.c.kind, ACCOUNTS.c.payer)
+            select(LOGS.c.kind, ACCOUNTS.c.payer, ACCOUNTS.c.blind)
             .join(LOGS, LOGS.c.id == INDEX.c.log)
             .join(ACCOUNTS, ACCOUNTS.c.id == LOGS.c.account)
             .where(
@@ -167,7 +172,7 @@ class SqlReceipts(SqlRegistry):
         if row is None:
             return None
         account = AccountKey(self._domain(tariff_id), tariff_id, Address(bytes(row.payer)))
-        return LogKey(account, LogKind(row.kind)), bytes(row.receipt_id)
+        return LogKey(account, LogKind(row.kind)), id_of_event(bytes(row.blind), source, event_id)
 
     def pending_logs(self, tariff_id: bytes) -> list[LogKey]:
         """See `ports.UsageLedger`."""
@@ -318,8 +323,7 @@ def _beyond(
 def _index_rows(
     tariff: int, log_of: npt.NDArray[np.int64], keys: Sequence[bytes], intake: Intake
 ) -> Iterator[tuple[Any, ...]]:
-    ids = cells(intake.table.receipts.ids.tobytes(), DIGEST_BYTES)
-    return zip(log_of.tolist(), ids, repeat(tariff), keys, intake.contents, strict=False)
+    return zip(repeat(tariff), keys, log_of.tolist(), intake.contents, strict=False)
 
 
 def _pending_rows(log_of: npt.NDArray[np.int64], table: ReceiptTable) -> Iterator[tuple[Any, ...]]:

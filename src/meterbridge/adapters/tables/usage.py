@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field
 
 from meterbridge.adapters.tables.base import BIG_KEY, LedgerTable, UsageColumn
@@ -30,42 +30,47 @@ class LogRow(LedgerTable, table=True):
 
 
 class ReceiptIndexRow(LedgerTable, table=True):
-    """Every receipt ever accepted, once: what makes counting twice impossible.
+    """Every event ever accepted, once: what makes counting twice impossible.
 
     One table for pending and sealed receipts, so that one constraint holds for both: a receipt that is being
     sealed while it is sent again is never in neither. `event_key` is unique within a tariff, so one event is
-    not charged to two payers; `content` is that of the event as it first came. `seq` and `batch_row` stay
-    empty until it is sealed.
+    not charged to two payers; `content` is that of the event as it first came. Rows are as narrow as can be,
+    since each stands at a random place of the tree.
     """
 
     __tablename__ = "receipt_index"
-    __table_args__ = (
-        UniqueConstraint("tariff", "event_key"),
-        {"sqlite_with_rowid": False},
-    )
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    tariff: int = Field(primary_key=True, foreign_key="tariffs.id")
+    event_key: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    log: int = Field(foreign_key="logs.id", sa_type=BigInteger)
+    content: bytes = Field(sa_type=LargeBinary)
+
+
+class SealedReceiptRow(LedgerTable, table=True):
+    """Where each sealed receipt is: its batch, and its row in it. A batch enters in the tree's order."""
+
+    __tablename__ = "sealed_receipts"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     log: int = Field(primary_key=True, foreign_key="logs.id", sa_type=BigInteger)
     receipt_id: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    tariff: int = Field(foreign_key="tariffs.id")
-    event_key: bytes = Field(sa_type=LargeBinary)
-    content: bytes = Field(sa_type=LargeBinary)
-    seq: int | None = Field(default=None, sa_type=BigInteger)
-    batch_row: int | None = Field(default=None, sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+    batch_row: int = Field(sa_type=BigInteger)
 
 
 class PendingReceiptRow(LedgerTable, table=True):
-    """A receipt that awaits sealing; `arrival` is never used twice."""
+    """A receipt that awaits sealing; `arrival` is never used twice.
+
+    No index knows its id: the event index keeps it from being there twice, and who asks for a single pending
+    receipt, as a correction does, can wait for a look through those of its log.
+    """
 
     __tablename__ = "pending_receipts"
-    __table_args__ = (
-        UniqueConstraint("log", "receipt_id"),
-        ForeignKeyConstraint(["log", "receipt_id"], ["receipt_index.log", "receipt_index.receipt_id"]),
-        Index(None, "log", "arrival"),
-        {"sqlite_autoincrement": True},
-    )
+    __table_args__ = (Index(None, "log", "arrival"), {"sqlite_autoincrement": True})
 
     arrival: int | None = Field(default=None, primary_key=True, sa_type=BIG_KEY)
-    log: int
+    log: int = Field(foreign_key="logs.id", sa_type=BigInteger)
     receipt_id: bytes = Field(sa_type=LargeBinary)
     occurred_at: int = Field(sa_type=BigInteger)
     usage: UsageVector = Field(sa_type=UsageColumn)
