@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meterbridge.domain.errors import MeterbridgeError
+from meterbridge.entrypoints.cli import sealing_spark as spark
 from meterbridge.entrypoints.cli.columns import MapOption, SkipBadOption, parse_map
 from meterbridge.entrypoints.cli.metering import DAY, SHOWN, increments
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
 from meterbridge.entrypoints.cli.workspace import NoLedger, TariffOption, Workspace, workspace
 
 if TYPE_CHECKING:
+    from meterbridge.adapters.bulk.folder import BulkFolder
     from meterbridge.adapters.bulk.scan import Files
     from meterbridge.domain.addresses import Address
     from meterbridge.entrypoints.cli.output import Output
@@ -85,6 +87,15 @@ def seal(
     skip_bad: SkipBadOption = False,
     retention: RetentionOption = None,
     memory: MemoryOption = None,
+    engine: spark.EngineOption = spark.Engine.MACHINE,
+    master: spark.MasterOption = None,
+    conf: spark.ConfOption = None,
+    partitions: spark.PartitionsOption = None,
+    format_: spark.FormatOption = None,
+    read_options: spark.ReadOption = None,
+    json_column: spark.JsonColumnOption = None,
+    store: spark.StoreOption = None,
+    store_options: spark.StoreOptionsOption = None,
     max_receipts: Annotated[
         int | None,
         typer.Option("--max-receipts", min=1, help="Receipts in one batch at most (without --from)."),
@@ -102,24 +113,39 @@ def seal(
     Example: meterbridge seal
 
     Example: meterbridge seal --from 'calls/*.parquet' --map "id=request_id time=ts payer=customer input=in"
+
+    Example: meterbridge seal --from 'calls/*.parquet' --engine spark --master spark://head:7077
+
+    Example: meterbridge seal --engine spark --format delta --from s3a://usage/calls --store s3://books/segments
     """
     from meterbridge.entrypoints.cli.output import Output
 
     output = Output(as_json)
-    if from_ is None:
+    choice = spark.SparkChoice(
+        engine, master, conf, partitions, format_, read_options, json_column, store, store_options
+    )
+    if from_ is None and format_ is None:
         given = {"FILE": more, "--map": columns, "--payer": payer, "--source": source, "--skip-bad": skip_bad}
         for name, value in given.items():
             if value:
                 raise BadOption(f"{name} is for files: name them with --from", value)
+        choice.require_none()
         _seal_imported(output, tariff, ledger, max_receipts)
         return
+    if engine is spark.Engine.MACHINE:
+        choice.require_none()
     if max_receipts is not None:
         raise BadOption("--max-receipts is for what was imported; --from makes one batch of a payer", None)
-    paths = find_files([*from_, *(more or ())])
-    with bulk_workspace(ledger) as (opened, sealing):
+    said = [*(from_ or ()), *(more or ())]
+    paths = find_files(said) if choice.format is None else []
+    with bulk_workspace(ledger) as (opened, bulk):
         record = opened.tariff(tariff)
         files = files_of(opened, record, paths, columns, payer, source)
-        report = _seal_files(output, sealing, record, files, options_of(retention, memory, skip_bad))
+        options = options_of(retention, memory, skip_bad)
+        if engine is spark.Engine.SPARK:
+            report = spark.seal_on_spark(output, bulk, record, choice.source(files, said), choice, options)
+        else:
+            report = _seal_files(output, bulk.sealing, record, files, options)
         names = opened.names(record)
     tell_sealed(output, report, names)
 
@@ -147,7 +173,7 @@ def _seal_imported(output: Output, tariff: str | None, ledger: str, max_receipts
 
 
 @contextmanager
-def bulk_workspace(folder: str) -> Iterator[tuple[Workspace, BulkSealing]]:
+def bulk_workspace(folder: str) -> Iterator[tuple[Workspace, BulkFolder]]:
     """Open a ledger folder for sealing files at once.
 
     Raises:
@@ -162,7 +188,7 @@ def bulk_workspace(folder: str) -> Iterator[tuple[Workspace, BulkSealing]]:
         advice = "`meterbridge init` makes one, --ledger names one"
         raise NoLedger(f"there is no ledger in {path}; {advice}", folder)
     with open_bulk(path) as bulk:
-        yield Workspace(path, bulk.ledger, FolderSegments(path / "segments")), bulk.sealing
+        yield Workspace(path, bulk.ledger, FolderSegments(path / "segments")), bulk
 
 
 def files_of(
