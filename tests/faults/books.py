@@ -66,6 +66,7 @@ class Books:
     random: random.Random
     used: dict[int, tuple[int, int]] = field(default_factory=dict)
     stated: dict[int, tuple[int, int]] = field(default_factory=dict)
+    sealed_at: int = 0
     _events: int = 0
 
     def rows(self, payers: Sequence[int], calls: int = 2) -> list[Row]:

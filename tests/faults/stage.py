@@ -111,7 +111,8 @@ class Stage:
 @contextmanager
 def staged(*arguments: str) -> Iterator[Stage]:
     """Start anvil and put everything on it; blocks come only when a test mines them."""
-    with anvil("--timestamp", "1800000000", *arguments) as w3:
+    # Without pruning anvil moves old states to the disk, and loses some that a revert needs.
+    with anvil("--timestamp", "1800000000", "--prune-history", "100000", *arguments) as w3:
         node = Node(str(w3.provider.endpoint_uri))  # type: ignore[attr-defined]
         net = rpc_chain(node.url)
         for key in (PROVIDER, METER, *SENDERS, *PAYERS):

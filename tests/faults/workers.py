@@ -1,0 +1,68 @@
+"""Several settling processes on one database, each stepping as fast as it can; no test itself.
+
+Run as `python -m faults.workers JOB`: forks them, waits for all, and says in one line how each ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from faults.crash_child import open_books
+from faults.riding import Ride
+from faults.stage import SENDERS
+from meterbridge.services.settling.policy import Policy
+
+GIVE_UP_SECONDS = 150
+PAUSE_SECONDS = 0.05
+
+
+def work(job: dict[str, Any], number: int) -> int:
+    """Step until nothing is left to be delivered, by the clock on the wall; return how many steps it took."""
+    ledger, database = open_books(job)
+    (record,) = ledger.tariffs()
+    policy = Policy(confirmations=job["confirmations"])
+    ride = Ride(ledger, [job["url"]], record, SENDERS[number % job["senders"]], 0, policy)
+    give_up, steps = time.monotonic() + GIVE_UP_SECONDS, 0
+    while time.monotonic() < give_up:
+        ride.clock.now = int(time.time()) + job["ahead"]
+        ride.step()
+        steps += 1
+        if ride.nothing_left():
+            break
+        time.sleep(PAUSE_SECONDS)
+    database.close()
+    return steps
+
+
+def main() -> None:
+    """Fork the workers of one job."""
+    job = json.loads(sys.argv[1])
+    children = []
+    for number in range(job["workers"]):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writer, str(work(job, number)).encode())
+                os._exit(0)
+            except BaseException:  # noqa: BLE001  # whatever it is, the parent must see it
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+        os.close(writer)
+        children.append((child, reader))
+    ended = []
+    for child, reader in children:
+        with os.fdopen(reader) as said:
+            steps = said.read()
+        ended.append({"steps": steps, "code": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])})
+    sys.stdout.write(json.dumps(ended) + "\n")
+
+
+if __name__ == "__main__":
+    main()
