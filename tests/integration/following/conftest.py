@@ -6,6 +6,7 @@ import runpy
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,23 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-import _service as support  # found through the line above
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "settling"))
+
+import _service as support  # found through the lines above
+import books
 from sqlalchemy import create_engine, text
 
 from meterbridge.adapters.chain.followed import FollowedSplitter
 from meterbridge.adapters.ledger import SqlLedger, open_ledger
 from meterbridge.adapters.postgres import PostgresDatabase
+from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.units import AssetAmount, UsageVector
 from meterbridge.services.chain_events import ChainEvent
 from meterbridge.services.chain_ports import StakeKey
+from meterbridge.services.following.indexer import follow
+from meterbridge.services.following.reconcile import Reconciliation, reconcile
+from meterbridge.services.records import TariffRecord
+from meterbridge.services.settlement import submit
 
 ANVIL = Path(__file__).resolve().parents[2] / "bench" / "_anvil.py"
 
@@ -145,3 +154,76 @@ def in_agreement() -> Callable[..., None]:
             assert held.until == splitter.signer_until(world.provider.address, signer, block=block)
 
     return check
+
+
+@dataclass
+class Business:
+    """A provider's ledger and segments, on a contract with payers."""
+
+    world: Any
+    books: Any
+    chain: FollowedSplitter
+
+    @property
+    def ledger(self) -> SqlLedger:
+        opened: SqlLedger = self.books.ledger
+        return opened
+
+    @property
+    def record(self) -> TariffRecord:
+        found: TariffRecord = self.books.record
+        return found
+
+    def deposit(self, payer: Any, amount: int) -> None:
+        gateway = self.world.net.gateway(payer)
+        self.world.token.mint(payer.address, AssetAmount(amount))
+        self.world.token.as_sender(gateway).approve(self.world.splitter.address, AssetAmount(amount))
+        client = self.world.splitter.as_sender(gateway)
+        client.deposit(self.record.tariff, self.record.split, payer.address, AssetAmount(amount))
+
+    def use(self, **tokens: int) -> None:
+        """Count and seal tokens of payers, by their number: `p0=5`."""
+        self.books.use({self.payer(name).address: count for name, count in tokens.items()})
+
+    def payer(self, name: str) -> Any:
+        return self.world.payers[int(name[1:])]
+
+    def state(self) -> list[SignedStatement]:
+        signed: list[SignedStatement] = self.books.state(self.world.splitter.now())
+        return signed
+
+    def settle(self, signed: list[SignedStatement] | None = None) -> None:
+        for statement in self.state() if signed is None else signed:
+            submit(self.world.splitter, self.ledger, self.record.tariff, statement)
+
+    def reconcile(self, **options: Any) -> Reconciliation:
+        follow(self.chain, self.ledger)
+        segments = options.pop("segments", self.books.segments)
+        return reconcile(self.ledger, segments, self.chain, **options)
+
+
+@pytest.fixture
+def open_business(
+    make_world: Any, followed: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Business]]:
+    """Open a business on a chain, with its ledger in SQLite or, where told, in PostgreSQL."""
+    opened: list[Business] = []
+
+    def make(net: Any, *, postgres: bool = False) -> Business:
+        world = make_world(net)
+        world.client(world.provider).set_signer(books.METER.address, 2**32 - 1)
+        record = books.tariff_record(world.splitter.domain, world.provider.address, world.token.address)
+        url = books.fresh_database(request.getfixturevalue("postgres_url")) if postgres else None
+        made = books.Books(tmp_path / f"business{len(opened)}", record, url)
+        opened.append(Business(world, made, followed(world)))
+        return opened[-1]
+
+    yield make
+    for business in opened:
+        business.ledger.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def business(request: pytest.FixtureRequest, embedded: Any, open_business: Any) -> Business:
+    made: Business = open_business(embedded, postgres=request.param == "postgres")
+    return made
