@@ -17,7 +17,7 @@ Services of the usage side and their signatures:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.sum_tree import Sibling, SumNode
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.records import (
@@ -167,6 +168,9 @@ class StatementLedger(Protocol):
     def statements(self, tariff_id: bytes) -> Iterator[StatementRecord]:
         """Yield all statements of a tariff, in order of time."""
 
+    def failed_statements(self, tariff_id: bytes) -> list[SignedStatement]:
+        """Return the statements that can never be settled and that no later ones cover, oldest first."""
+
     def latest_statement(self, account: AccountKey) -> StatementRecord | None:
         """Return the last statement with a line for this account."""
 
@@ -182,6 +186,9 @@ class AssetLedger(Protocol):
 
     def settlements(self, tariff_id: bytes) -> list[SubmissionRecord]:
         """Return those that are settled."""
+
+    def settled_payers(self, tariff_id: bytes) -> Set[Address]:
+        """Return the payers whose accounts a settled statement has a line for."""
 
 
 class Ledger(Registry, UsageLedger, StatementLedger, AssetLedger, Protocol):

@@ -134,7 +134,8 @@ def test_more_payers_than_lines_make_several_statements(new_world: Any) -> None:
     with pytest.raises(TooManyLines, match="1003 accounts"):
         make_statement(world.ledger, world.record, TIME, world.key)
     made = world.state(TIME)
-    assert [len(signed.statement.lines) for signed in made] == [1000, 3]
+    # 95 % of 16,777,216 gas less 200,000, at 28,100 for a line whose account may be empty
+    assert [len(signed.statement.lines) for signed in made] == [560, 443]
     payers = [line.payer for signed in made for line in signed.statement.lines]
     assert len(set(payers)) == 1003
     assert [record.part for record in world.ledger.statements(world.record.id)] == [0, 1]

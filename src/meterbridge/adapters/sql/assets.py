@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
@@ -36,6 +36,15 @@ class SqlAssets:
         """See `ports.AssetLedger`."""
         settled = SUBMISSIONS.c.state == SubmissionState.SETTLED.value
         return self._submissions(SUBMISSIONS.c.tariff_id == tariff_id, settled)
+
+    def settled_payers(self, tariff_id: bytes) -> Set[Address]:
+        """See `ports.AssetLedger`."""
+        settled = (SUBMISSIONS.c.tariff_id == tariff_id, SUBMISSIONS.c.state == SubmissionState.SETTLED.value)
+        query = (
+            select(DRAWS.c.payer).join(SUBMISSIONS, SUBMISSIONS.c.id == DRAWS.c.submission).where(*settled)
+        )
+        with self._database.read() as connection:
+            return {Address(bytes(payer)) for payer in connection.execute(query.distinct()).scalars()}
 
     def _submissions(self, *wanted: ColumnElement[bool]) -> list[SubmissionRecord]:
         with self._database.read() as connection:

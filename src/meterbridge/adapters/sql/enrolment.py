@@ -45,8 +45,8 @@ def enroll(connection: Connection, domain: Domain, now: int) -> int:
     here = and_(mine, DELIVERIES.c.contract == domain.verifying_contract.raw)
     done = and_(DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing)
     chain = and_(DELIVERIES.c.chain_id == domain.chain_id, done)
-    connection.execute(update(DELIVERIES).where(chain, _covered()).values(owing=False))
-    closing = connection.execute(select(DELIVERIES).where(here, _covered())).all()
+    connection.execute(update(DELIVERIES).where(chain, covered()).values(owing=False))
+    closing = connection.execute(select(DELIVERIES).where(here, covered())).all()
     if closing:
         closed = {
             "state": DeliveryState.SUPERSEDED.value,
@@ -68,7 +68,7 @@ def revive(connection: Connection, failed: Delivery) -> None:
         DELIVERIES.c.sealed_at < failed.sealed_at,
         DELIVERIES.c.state == DeliveryState.SUPERSEDED.value,
     )
-    connection.execute(update(DELIVERIES).where(older, not_(_covered())).values(**reopened))
+    connection.execute(update(DELIVERIES).where(older, not_(covered())).values(**reopened))
 
 
 def _insert_missing(connection: Connection, domain: Domain, now: int) -> ReturningInsert[tuple[int]]:
@@ -111,7 +111,7 @@ def _insert_missing(connection: Connection, domain: Domain, now: int) -> Returni
     return skipping.from_select(list(values), found).returning(DELIVERIES.c.id)
 
 
-def _covered() -> ColumnElement[bool]:
+def covered() -> ColumnElement[bool]:
     """Tell of a delivery's row whether each of its payers has a line in a later statement that can settle."""
     own, later = LINES.alias("own"), LINES.alias("later")
     mine, theirs = STATEMENTS.alias("mine"), STATEMENTS.alias("theirs")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, not_, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from meterbridge.adapters.sql.assets import store_submission
 from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
-from meterbridge.adapters.sql.enrolment import DELIVERIES, enroll, revive
+from meterbridge.adapters.sql.enrolment import DELIVERIES, covered, enroll, revive
 from meterbridge.adapters.sql.whole_statements import read_statement
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.outbox import AttemptRow, NonceRow
@@ -146,6 +146,14 @@ class SqlOutbox:
                 f"the ledger does not have the statement 0x{delivery.digest.hex()}", delivery.digest
             )
         return found
+
+    def failed_statements(self, tariff_id: bytes) -> list[SignedStatement]:
+        """See `ports.StatementLedger`."""
+        failed = and_(DELIVERIES.c.tariff_id == tariff_id, DELIVERIES.c.state == DeliveryState.FAILED.value)
+        query = select(DELIVERIES).where(failed, not_(covered())).order_by(DELIVERIES.c.sealed_at)
+        with self._database.read() as connection:
+            found = [_delivery(row) for row in connection.execute(query)]
+        return [self.signed_statement(delivery) for delivery in found]
 
     def counts(self, domain: Domain) -> Mapping[DeliveryState, int]:
         """See `Outbox`."""
