@@ -1,0 +1,225 @@
+"""The tasks of a seal give what one machine gives, in any order and however often they are tried."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("pyspark", reason='PySpark is not installed: pip install "meterbridge[spark]"')
+
+from bulk_world import MAP, START, Call, expected, make_calls, write_csv, write_ndjson, write_parquet
+from spark_world import Stepwise, logs_of, require_same_store, require_sound, seal_on
+
+from meterbridge.adapters.bulk.scan import Files
+from meterbridge.adapters.formats.errors import BadFile
+from meterbridge.adapters.spark.cells import Cells, count_cells, cuts_of
+from meterbridge.adapters.spark.store import RemoteSeals
+from meterbridge.domain.receipt_rows import RECEIPT
+from meterbridge.services.bulk import plan as plans
+from meterbridge.services.bulk.plan import SealPlan
+from meterbridge.services.ledger_errors import BadUsage, HeadroomExceeded, UsageConflict
+from meterbridge.services.metering import import_usage
+
+World = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Manifests say when they were made."""
+    monkeypatch.setattr("time.time_ns", lambda: (START + 86_400_000) * 1_000_000)
+
+
+def files_of(folder: Path, calls: list[Call]) -> list[Path]:
+    return [
+        write_parquet(folder / "calls.parquet", calls[::3], row_group=177),
+        write_csv(folder / "calls.csv", calls[1::3]),
+        write_ndjson(folder / "calls.ndjson", calls[2::3]),
+    ]
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_any_cut_of_the_work_gives_the_domains_batches_and_one_machines_files(
+    new_bulk: World, tmp_path: Path, partitions: int
+) -> None:
+    calls = make_calls(4000, 5)
+    doubled = calls + calls[100:900:7]
+    random.Random(partitions).shuffle(doubled)
+    paths = files_of(tmp_path, doubled)
+    one, many = new_bulk("one"), new_bulk("many")
+    reports = one.seal(*paths), seal_on(Stepwise(partitions, attempts=2), many, *paths, partitions=partitions)
+    assert many.roots(reports[1]) == expected(calls)
+    for report in reports:
+        assert (report.sealed, report.repeated, report.bad) == (4000, len(doubled) - 4000, [])
+    assert reports[0].totals == reports[1].totals
+    assert logs_of(one) == logs_of(many)
+    require_same_store(one.folder / "segments", many.folder / "segments")
+
+
+def test_parts_are_cut_between_any_two_receipts(
+    new_bulk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Payers of several pieces, whose pieces lie in several parts, beside payers of a few receipts."""
+    monkeypatch.setattr(plans, "BLOCKS_PER_PART", 1)
+    monkeypatch.setattr("meterbridge.adapters.spark.cells.CELL_RECEIPTS", 1000)
+    count, payers = 2 * 65_536 + 70_300, 30
+    customers = np.where(np.arange(count) % 3 > 0, 1, np.arange(count) // 3 % payers)
+    columns = {
+        "source": ["gateway"] * count,
+        "id": [f"call-{i}" for i in range(count)],
+        "time": START + np.arange(count),
+        "customer": [f"c{c}" for c in customers.tolist()],
+        "input": np.arange(count) % 977,
+        "output": np.arange(count) % 89,
+        "cached": np.zeros(count, dtype=np.int64),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "calls.parquet", row_group_size=50_000)
+    one, many = new_bulk("one", payers=payers), new_bulk("many", payers=payers)
+    one.seal(tmp_path / "calls.parquet")
+    report = seal_on(Stepwise(), many, tmp_path / "calls.parquet", partitions=3)
+    require_same_store(one.folder / "segments", many.folder / "segments")
+    assert len(list((many.folder / "segments").rglob("part-*.parquet"))) > 3
+    require_sound(many, report)
+
+
+def test_history_is_left_out_and_contradictions_are_named_as_on_one_machine(
+    new_bulk: World, tmp_path: Path
+) -> None:
+    calls = make_calls(1500, 4)
+    changed = [c._replace(output=c.output + 1) for c in calls[:20]]
+    bad = [c._replace(id=f"bad-{n}", input=-1) for n, c in enumerate(calls[:3])]
+    later = make_calls(500, 4, seed=2)
+    first = write_parquet(tmp_path / "first.parquet", calls)
+    second = write_parquet(tmp_path / "second.parquet", calls[20:] + changed + bad + later + changed[:5])
+    worlds = new_bulk("one", payers=4), new_bulk("many", payers=4)
+    for world in worlds:  # some events came one by one, before and apart from any seal
+        rows = [_Row((i, c.event())) for i, c in enumerate(later[:100])]
+        import_usage(world.bulk.ledger, world.record, rows)
+    one, many = worlds
+    one.seal(first)
+    assert seal_on(Stepwise(), many, first, partitions=2).sealed == len(calls)
+    for skip, error in ((False, BadUsage),):
+        with pytest.raises(error, match=r"row \d+: .*second\.parquet"):
+            seal_on(Stepwise(), many, second, partitions=3, skip_bad=skip)
+    reports = one.seal(second, skip_bad=True), seal_on(Stepwise(3), many, second, skip_bad=True)
+    for report in reports:
+        assert (report.sealed, report.repeated, report.left_out) == (400, 1480 + 100, 28)
+    assert sorted(reports[0].bad, key=_place) == sorted(reports[1].bad, key=_place)
+    assert logs_of(one) == logs_of(many)
+    require_same_store(one.folder / "segments", many.folder / "segments")
+
+
+def _place(pair: Any) -> tuple[str, int]:
+    return pair[0], pair[1].row_number
+
+
+class _Row(tuple[int, Any]):
+    """A row as a reader gives it."""
+
+    row_number = property(lambda self: self[0])
+    event = property(lambda self: self[1])
+
+
+def test_a_contradiction_stops_a_seal_and_leaves_nothing(new_bulk: World, tmp_path: Path) -> None:
+    calls = make_calls(300, 3)
+    path = write_parquet(tmp_path / "calls.parquet", [*calls, calls[7]._replace(input=9999)])
+    world = new_bulk(payers=3)
+    with pytest.raises(UsageConflict, match=r"is there already with another content"):
+        seal_on(Stepwise(), world, path)
+    assert [size for size, *_ in logs_of(world)] == [0, 0, 0]
+    assert list((world.folder / "segments").glob("*/bulk/*")) == []
+
+
+def test_what_exceeds_the_headroom_is_not_sealed(new_bulk: World, tmp_path: Path) -> None:
+    calls = [c._replace(input=2**53 - 1, id=f"{n}", customer="c0") for n, c in enumerate(make_calls(1200, 1))]
+    world = new_bulk(payers=1)
+    seal_on(Stepwise(), world, write_parquet(tmp_path / "first.parquet", calls[:700]))
+    with pytest.raises(HeadroomExceeded):
+        seal_on(Stepwise(), world, write_parquet(tmp_path / "second.parquet", calls[700:]))
+    assert [path.name for path in (world.folder / "segments").glob("*/bulk/*")] == ["00000000"]
+
+
+def test_a_file_that_is_none_is_refused_by_name(new_bulk: World, tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text("no,known,columns\n1,2,3\n")
+    with pytest.raises(BadFile, match="column"):
+        seal_on(Stepwise(), new_bulk(), tmp_path / "calls.csv")
+
+
+def test_an_orphan_of_a_killed_driver_is_swept(new_bulk: World, tmp_path: Path) -> None:
+    """The driver dies before it tells the ledger: the seal is there, and nobody knows it."""
+    calls = make_calls(200, 3)
+    path, world = write_parquet(tmp_path / "calls.parquet", calls), new_bulk(payers=3)
+    ledger = world.bulk.ledger
+    commit = ledger.commit_seal
+    ledger.commit_seal = _die
+    with pytest.raises(KeyboardInterrupt):
+        seal_on(Stepwise(), world, path)
+    ledger.commit_seal = commit
+    assert len(list((world.folder / "segments").glob("*/bulk/*"))) == 1
+    report = seal_on(Stepwise(), world, path)
+    assert world.roots(report) == expected(calls)
+    assert len(list((world.folder / "segments").glob("*/bulk/*"))) == 1
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_store_behind_a_url_holds_the_same_files(new_bulk: World, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    calls = make_calls(900, 4)
+    first, second = (
+        write_parquet(tmp_path / f"{n}.parquet", some) for n, some in enumerate((calls[:500], calls[400:]))
+    )
+    one, many = new_bulk("one", payers=4), new_bulk("many", payers=4)
+    url = f"memory://segments-{tmp_path.name}"
+    seals = RemoteSeals(url, {}, many.bulk.ledger.seal_names, many.bulk.ledger.log_sizes)
+    for path in (first, second):
+        one.seal(path)
+        report = seal_on(Stepwise(2, attempts=2), many, path, seals=seals, partitions=2)
+    assert (report.sealed, report.repeated) == (400, 100)
+    assert logs_of(one) == logs_of(many)
+    store = fsspec.filesystem("memory")
+    store.pipe(f"/segments-{tmp_path.name}/{many.record.id.hex()[:8]}/bulk/00000002/part-00000.parquet", b"x")
+    assert seals.sweep(many.record.id) == [f"{many.record.id.hex()[:8]}/bulk/00000002"]
+    store.get(f"/segments-{tmp_path.name}/", str(tmp_path / "fetched"), recursive=True)
+    require_same_store(one.folder / "segments", tmp_path / "fetched")
+
+
+def test_cells_tell_ranks_exactly() -> None:
+    """Against sorting all rows: each part finds exactly its receipts between its bounds."""
+    chance = np.random.default_rng(5)
+    rows = np.zeros(40_000, dtype=RECEIPT)
+    rows["account"] = np.minimum(chance.geometric(0.3, len(rows)), 9)
+    rows["id"] = chance.integers(0, 2**64, (len(rows), 4), dtype=np.uint64)
+    order = np.lexsort((rows["id"][:, 0].byteswap(), rows["account"]))
+    rows = rows[order]
+    whose = chance.integers(0, 3, len(rows))
+    bits = [np.full(12, fine, dtype=np.int64) for fine in (3, 5, 0)]
+    counted = [count_cells(rows[whose == task], bits[task]) for task in range(2)]
+    counted.append(count_cells(rows[whose == 2], bits[0]))
+    cells = Cells.of(np.concatenate(counted))
+    assert cells.receipts_of(12).tolist() == np.bincount(rows["account"], minlength=12).tolist()
+    plan = SealPlan.of(cells.receipts_of(12))
+    for cut in cuts_of(plan, cells):
+        first, stop = cut.low.within(rows), cut.high.within(rows)
+        assert (first, stop - first) == (cut.first, cut.size)
+
+
+def test_options_of_files_reach_the_tasks(new_bulk: World, tmp_path: Path) -> None:
+    from meterbridge.adapters.spark.sources import FileSource
+
+    calls = [c._replace(customer="") for c in make_calls(50, 1)]
+    table = pa.table({"id": [c.id for c in calls], "time": [c.time for c in calls], "input": [7] * 50})
+    pq.write_table(table, tmp_path / "calls.parquet")
+    world = new_bulk(payers=2)
+    column_map = MAP.parse("id=id time_ms=time input=input")
+    source = FileSource(Files([tmp_path / "calls.parquet"], column_map, "edge", "c1"))
+    report = seal_on(Stepwise(), world, source=source)
+    assert world.roots(report)["c1"][0] == 50
