@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from faults.stage import METER, PAYERS
 from meterbridge.adapters.ledger import DATABASE_NAME, SqlLedger, open_ledger
 from meterbridge.adapters.segments import FolderSegments
+from meterbridge.adapters.signers import LocalSigner
 from meterbridge.domain.events import UsageEvent
 from meterbridge.domain.statements import SignedStatement
 from meterbridge.services.metering import import_usage
@@ -85,11 +86,12 @@ class Books:
         made = self.rows(payers, calls)
         assert import_usage(self.ledger, self.record, made).added == len(made)
 
-    def state(self, sealed_at: int) -> list[SignedStatement]:
-        """Seal what was used, and sign it."""
+    def state(self, sealed_at: int, signer: LocalSigner = METER) -> list[SignedStatement]:
+        """Seal what was used, and sign it; what another than the meter signs counts for nothing."""
         seal(self.ledger, self.segments, self.record.id)
-        made = make_statements(self.ledger, self.record, sealed_at, METER)
-        self.stated = dict(self.used)
+        made = make_statements(self.ledger, self.record, sealed_at, signer)
+        if signer is METER:
+            self.stated = dict(self.used)
         return made
 
     def owed(self, payer: int) -> int:

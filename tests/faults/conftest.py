@@ -61,3 +61,14 @@ def schedule(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int
             return outcome
 
         yield one
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of this file's own."""
+    import _service
+
+    if missing := _service.postgres_missing():
+        pytest.skip(missing)
+    with _service.postgres() as url:
+        yield url

@@ -22,6 +22,7 @@ from faults.riding import Ride
 from faults.stage import SENDERS
 from meterbridge.adapters.ledger import SqlLedger, open_ledger
 from meterbridge.adapters.sql.database import Database
+from meterbridge.services.settling.policy import Policy
 
 
 class Commits:
@@ -70,7 +71,8 @@ def ride(job: dict[str, Any], line: socket.socket) -> None:
     ledger, database = open_books(job)
     commits = Commits(database, job.get("die_before"), job.get("die_after"))
     (record,) = ledger.tariffs()
-    settling = Ride(ledger, [job["url"]], record, SENDERS[0], job["clock"])
+    policy = Policy(confirmations=job["confirmations"], bump_after_seconds=20)
+    settling = Ride(ledger, [job["url"]], record, SENDERS[0], job["clock"], policy)
     with line.makefile("rwb") as pipe:
         for told in pipe:
             command = json.loads(told)

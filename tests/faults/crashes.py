@@ -23,6 +23,7 @@ from faults.stage import SENDERS, Stage
 TESTS: Final = Path(__file__).resolve().parents[1]
 LEASE_PASSES: Final = 3_600  # seconds: longer than any lease
 TURNS_MAX: Final = 80
+CONFIRMATIONS: Final = 2
 
 
 class Where(StrEnum):
@@ -194,7 +195,7 @@ class Scenario:
         return self.run
 
     def _until_death(self, proxy: FaultProxy, point: Point) -> None:
-        job = {**self._job, "clock": self._clock}
+        job = {**self._job, "clock": self._clock, "confirmations": CONFIRMATIONS}
         if point.where is Where.BEFORE_COMMIT:
             job["die_before"] = point.number
         elif point.where is Where.AFTER_COMMIT:
@@ -221,7 +222,9 @@ class Scenario:
             proxy.after = strike
 
     def _undisturbed(self) -> None:
-        with self._servant.child({**self._job, "clock": self._clock}) as child:
+        with self._servant.child(
+            {**self._job, "clock": self._clock, "confirmations": CONFIRMATIONS}
+        ) as child:
             self._go_on(child)
         assert child.end["code"] == 0, child.end
 
@@ -237,14 +240,14 @@ class Scenario:
             self._world()
 
     def _world(self) -> None:
-        """Let the chain do what it does at this turn: lose the mempool, mine, lose a block, mine."""
+        """Let the chain do what it does at this turn: lose the mempool, raise the fee, mine, lose a block."""
         self._turn += 1
         turn, stage = self._turn, self._stage
-        if turn == 2:
+        if turn == 1:
             stage.node.rpc("anvil_dropAllTransactions")
-        elif turn == 5:
+            stage.node.rpc("anvil_setNextBlockBaseFeePerGas", hex(100 * 10**9))
             stage.mine(1)
-        elif turn == 7:
+        elif turn == 3:
             stage.node.rpc("anvil_reorg", 2, [])
-        elif turn > 8:
-            stage.mine(2 if turn < 20 else 12)
+        else:
+            stage.mine(1)

@@ -47,6 +47,7 @@ def key_of(name: str) -> LocalSigner:
 
 PROVIDER: Final = key_of("provider")
 METER: Final = key_of("meter")
+RETIRED: Final = key_of("a meter that may not sign any more")
 SENDERS: Final = tuple(key_of(f"sender {i}") for i in range(3))
 PAYERS: Final = tuple(key_of(f"payer {i}") for i in range(3))
 
@@ -120,7 +121,9 @@ def staged(*arguments: str) -> Iterator[Stage]:
         made = net.deploy()
         record = record_of(made.splitter.domain, made.token.address)
         stage = Stage(node.url, node, made.splitter, made.token, record)
-        made.splitter.as_sender(net.gateway(PROVIDER)).set_signer(METER.address, 2**32 - 1)
+        provider = made.splitter.as_sender(net.gateway(PROVIDER))
+        provider.set_signer(METER.address, 2**32 - 1)
+        provider.set_signer(RETIRED.address, 1)
         for payer, amount in zip(PAYERS, DEPOSITS, strict=True):
             stage.deposit(payer, amount)
         node.rpc("evm_setAutomine", False)

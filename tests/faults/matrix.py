@@ -1,0 +1,64 @@
+"""The crash matrix: which points are tried, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from faults.crash_cases import Case, money_of, points_of
+from faults.crashes import Point, Servant
+from faults.stage import Stage
+
+EVERY_DAY: Final = 35
+"""Each day every 35th point is tried; --long tries all of them."""
+
+TRANSITIONS: Final = {
+    ("waiting", "ready"),
+    ("waiting", "failed"),
+    ("ready", "signed"),
+    ("signed", "sent"),
+    ("sent", "signed"),
+    ("sent", "mined"),
+    ("mined", "sent"),
+    ("mined", "final"),
+}
+"""What the undisturbed run goes through, so that a process is killed at each: they are commits. That waiting
+becomes superseded, and waiting again where what covers it fails, happens beside these."""
+
+
+@contextmanager
+def prepared(stage: Stage, folder: Path, server: str | None) -> Iterator[tuple[Case, Servant]]:
+    """Make a case and the process that forks those that die."""
+    servant = Servant(folder)
+    try:
+        case = Case(stage, folder, server)
+        case.prepare()
+        yield case, servant
+    finally:
+        servant.close()
+
+
+def deviations(case: Case, servant: Servant, step: int = 1) -> tuple[int, dict[str, list[str]]]:
+    """Kill at every point, or at every `step`th; return how many were tried, and what went wrong at which."""
+    calm = case.play(servant)
+    assert case.problems(calm) == []
+    passed = {tuple(each) for each in calm.said["transitions"]}
+    assert passed >= TRANSITIONS, f"the undisturbed run leaves out {TRANSITIONS - passed}"
+    points = points_of(calm)[step // 2 :: step]
+    wrong = {}
+    for point in points:
+        if found := _after(case, servant, point, money_of(calm)):
+            wrong[str(point)] = found
+    return len(points), wrong
+
+
+def _after(case: Case, servant: Servant, point: Point, wanted: object) -> list[str]:
+    run = case.play(servant, point)
+    problems = case.problems(run)
+    if not run.killed:
+        problems.append("the process was not killed: the runs differ before this point")
+    if not problems and money_of(run) != wanted:
+        problems.append(f"the chain ends as {money_of(run)}, not as {wanted}")
+    return problems
