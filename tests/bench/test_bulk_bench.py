@@ -35,6 +35,19 @@ def test_seal_gives_its_figures(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_prove_gives_its_figures(tmp_path: Path) -> None:
+    found = run(
+        "prove", "--receipts", "20000", "--payers", "30", "--samples", "12", "--folder", str(tmp_path)
+    )
+    taken = found["milliseconds"]
+    assert set(taken) == {"cold", "first", "median", "99_of_100", "most"}
+    assert 0 < taken["median"] <= taken["99_of_100"] <= taken["most"]
+    assert found["verify_milliseconds"]["median"] > 0
+    assert 20_000 // 30 < found["period"]["receipts"] < 20_000
+    assert 50 * 2**20 < found["period"]["peak_bytes"] < 2**30
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tree_gives_its_figures() -> None:
     arguments = ("--leaves", "70000", "--python-leaves", "1000", "--openzeppelin-leaves", "1000")
     found = run("tree", *arguments)

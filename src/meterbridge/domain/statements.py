@@ -96,6 +96,7 @@ class Statement:
     sealed_at: int
     lines: tuple[Line, ...]
     _hashed: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    _hashed_lines: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.tariff_id, bytes) or len(self.tariff_id) != DIGEST_BYTES:
@@ -112,8 +113,14 @@ class Statement:
     def struct_hash(self) -> bytes:
         """Return the EIP-712 struct hash; computed once, since everybody on the way asks for it again."""
         if not self._hashed:
-            self._hashed.append(statement_hash(self.tariff_id, self.sealed_at, _line_hashes(self.lines)))
+            self._hashed.append(statement_hash(self.tariff_id, self.sealed_at, self.line_hashes()))
         return self._hashed[0]
+
+    def line_hashes(self) -> tuple[bytes, ...]:
+        """Return the struct hash of each line; computed once, too."""
+        if not self._hashed_lines:
+            self._hashed_lines[:] = _line_hashes(self.lines)
+        return tuple(self._hashed_lines)
 
     def digest(self, domain: Domain) -> bytes:
         """Return the 32 bytes that the meter signs."""

@@ -201,13 +201,12 @@ def _in_batch(
 
 def _statement_proof(record: StatementRecord, line: int) -> StatementProof:
     signed = record.signed
-    lines = signed.statement.lines
     return StatementProof(
         domain=signed.domain,
         sealed_at=signed.statement.sealed_at,
-        payer=lines[line].payer,
+        payer=signed.statement.lines[line].payer,
         line=line,
-        line_hashes=tuple(entry.struct_hash() for entry in lines),
+        line_hashes=signed.statement.line_hashes(),
         signer=signed.signer,
         signature=signed.signature,
     )

@@ -37,6 +37,8 @@ from meterbridge.services.receipt_columns import details_hashes
 from meterbridge.services.records import ReceiptTable
 
 OPEN_FILES: Final = 64
+_GROUPS: Final = 4
+"""Row groups that are kept once they are read, some megabytes: a proof asks for the same rows three times."""
 _WORD_BYTES: Final = 8
 
 
@@ -69,6 +71,7 @@ class SealReader:
         self.manifest = lru_cache(OPEN_FILES)(self._manifest)
         self.events = lru_cache(OPEN_FILES)(self._events)
         self._part = lru_cache(OPEN_FILES)(_Part)
+        self._group = lru_cache(_GROUPS)(self._read_group)
 
     def _manifest(self, name: str) -> Manifest:
         return read_manifest(self._folder / name / MANIFEST, name)
@@ -155,9 +158,19 @@ class SealReader:
         part = int(np.searchsorted(manifest.part_rows, first, "right")) - 1
         while first < end:
             low, high = int(manifest.part_rows[part]), int(manifest.part_rows[part + 1])
-            opened = self._part(self._folder / manifest.name / part_name(part))
-            yield from opened.slices(first - low, min(end, high) - low)
+            path = self._folder / manifest.name / part_name(part)
+            yield from self._slices(path, first - low, min(end, high) - low)
             first, part = high, part + 1
+
+    def _slices(self, path: Path, first: int, stop: int) -> Iterator[Any]:
+        """Yield pyarrow Tables of rows `first` to `stop` of a part, row group by row group."""
+        for group, start, end in self._part(path).groups(first, stop):
+            yield self._group(path, group).slice(
+                max(first, start) - start, min(stop, end) - max(first, start)
+            )
+
+    def _read_group(self, path: Path, group: int) -> Any:
+        return self._part(path).read(group)
 
     def _blocks_of(
         self, manifest: Manifest, number: int, receipt_id: bytes
@@ -201,15 +214,18 @@ class _Part:
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
 
-    def slices(self, first: int, stop: int) -> Iterator[Any]:
-        """Yield pyarrow Tables of rows `first` to `stop`, row group by row group."""
+    def groups(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the row groups with rows `first` to `stop`: number, first row, and row behind the last."""
         group = int(np.searchsorted(self._starts, first, "right")) - 1
         while first < stop:
-            start, end = int(self._starts[group]), int(self._starts[group + 1])
-            with self._lock:
-                found = self._file.read_row_group(group, use_threads=False)
-            yield found.slice(first - start, min(stop, end) - first)
-            first, group = end, group + 1
+            start, first = int(self._starts[group]), int(self._starts[group + 1])
+            yield group, start, first
+            group += 1
+
+    def read(self, group: int) -> Any:
+        """Return a row group as a pyarrow Table."""
+        with self._lock:
+            return self._file.read_row_group(group, use_threads=False)
 
 
 def receipts_of(table: Any) -> ReceiptTable:

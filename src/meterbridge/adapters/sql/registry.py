@@ -17,7 +17,14 @@ from meterbridge.domain.statements import Domain
 from meterbridge.domain.tariffs import Tariff, terms_hash
 from meterbridge.domain.units import Rates, UsageVector
 from meterbridge.services.ledger_errors import Conflict, UnknownAccount, UnknownTariff
-from meterbridge.services.records import AccountKey, AccountRecord, LogKey, LogKind, TariffRecord
+from meterbridge.services.records import (
+    AccountKey,
+    AccountRecord,
+    LogKey,
+    LogKind,
+    StatementRecord,
+    TariffRecord,
+)
 
 DEPLOYMENTS: Final = table_of(DeploymentRow)
 SPLITS: Final = table_of(SplitRow)
@@ -37,6 +44,7 @@ class SqlRegistry:
         self._domains: dict[bytes, Domain] = {}
         self._tariff_rows: dict[bytes, int] = {}
         self._log_rows: dict[LogKey, int] = {}
+        self._statements: dict[int, StatementRecord] = {}
 
     def add_tariff(self, record: TariffRecord) -> None:
         """See `ports.Registry`."""

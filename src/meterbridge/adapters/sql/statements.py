@@ -21,6 +21,8 @@ from meterbridge.services.records import AccountKey, SignedHead, StatementRecord
 
 STATEMENTS: Final = table_of(StatementRow)
 LINES: Final = table_of(StatementLineRow)
+_KEPT: Final = 4
+"""Statements of up to 1,000 lines that are kept in memory, some megabytes."""
 
 
 class SqlStatements(SqlLogs):
@@ -84,10 +86,22 @@ class SqlStatements(SqlLogs):
             .order_by(LINES.c.sealed_at.desc())
             .limit(1)
         )
-        query = _statement_lines().where(STATEMENTS.c.id == newest.scalar_subquery())
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return _record_of(account.domain, account.tariff_id, rows) if rows else None
+            number = connection.execute(newest).scalar_one_or_none()
+            if number is None:
+                return None
+            known = self._statements.get(number)
+            if known is None:
+                rows = connection.execute(_statement_lines().where(STATEMENTS.c.id == number)).all()
+                known = _record_of(account.domain, account.tariff_id, rows)
+                self._keep(number, known)
+        return known
+
+    def _keep(self, number: int, record: StatementRecord) -> None:
+        """Keep what was just read: proofs of many receipts need the same statement, which never changes."""
+        while len(self._statements) >= _KEPT:
+            self._statements.pop(next(iter(self._statements), number), None)
+        self._statements[number] = record
 
 
 def _last_lines(tariff: int) -> SqlSelect:
