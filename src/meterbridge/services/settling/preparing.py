@@ -97,8 +97,7 @@ def _sign(context: Context, delivery: Delivery, trial: Trial) -> Delivery | None
     if len(context.outbox.held_nonces(chain_id, sender)) >= policy.in_flight_max:
         reason = f"{policy.in_flight_max} transactions of {sender} are under way"
         return context.hold(delivery, reason, seconds=policy.poll_seconds)
-    # A quarter more: state may change until it is mined.
-    gas = min(policy.gas_cap, trial.gas * 5 // 4)
+    gas = gas_limit(context, trial)
     for _ in range(_NONCE_TRIES):
         seen = context.outbox.next_nonce(chain_id, sender)
         nonce = max(seen or 0, context.chain.pending_nonces(sender))
@@ -109,6 +108,11 @@ def _sign(context: Context, delivery: Delivery, trial: Trial) -> Delivery | None
         except NonceTaken:
             continue
     raise NonceRace(f"other processes took every nonce of {sender} first", str(sender))
+
+
+def gas_limit(context: Context, trial: Trial) -> int:
+    """A quarter more than it takes now: state may change until it is mined."""
+    return min(context.policy.gas_cap, trial.gas * 5 // 4)
 
 
 def make_attempt(

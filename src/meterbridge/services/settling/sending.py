@@ -8,7 +8,7 @@ from meterbridge.services.chain_errors import Refusal
 from meterbridge.services.settling.context import Context
 from meterbridge.services.settling.policy import TRANSFER_GAS
 from meterbridge.services.settling.ports import Answer, Broadcast, Fees, MinedTransaction
-from meterbridge.services.settling.preparing import make_attempt, unsigned
+from meterbridge.services.settling.preparing import gas_limit, make_attempt, unsigned
 from meterbridge.services.settling.records import (
     Attempt,
     AttemptKind,
@@ -118,20 +118,22 @@ def _replace(
     if bid is None:
         reason = f"{why}; replacing it would cost more than the ceiling of {policy.fee_ceiling_wei} wei"
         return context.hold(delivery, reason, seconds=policy.poll_seconds, failed=True)
-    kind = AttemptKind.SETTLE if _still_settles(context, delivery) else AttemptKind.CANCEL
-    gas = last.gas if kind is last.kind else TRANSFER_GAS
+    kind, gas = _replacement(context, delivery)
     attempt = make_attempt(context, delivery, kind, last.nonce, gas, bid)
     return context.move(delivery, DeliveryState.SIGNED, Change(delivery, attempt), reason=why)
 
 
-def _still_settles(context: Context, delivery: Delivery) -> bool:
+def _replacement(context: Context, delivery: Delivery) -> tuple[AttemptKind, int]:
+    """Settle still, with the gas that it takes by now; or only use up the nonce, where it would fail.
+
+    The gas is not that of the last transaction: that one may have been a cancellation.
+    """
+    tariff, signed = context.tariff(delivery), context.statement(delivery)
     try:
-        context.chain.try_settle(
-            context.account.address, context.tariff(delivery), context.statement(delivery)
-        )
+        trial = context.chain.try_settle(context.account.address, tariff, signed)
     except Refusal:
-        return False
-    return True
+        return AttemptKind.CANCEL, TRANSFER_GAS
+    return AttemptKind.SETTLE, gas_limit(context, trial)
 
 
 def _fill_gap(context: Context, delivery: Delivery, gap: int) -> Delivery | None:
