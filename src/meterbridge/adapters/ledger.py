@@ -6,21 +6,28 @@ from pathlib import Path
 from typing import Final
 
 from meterbridge.adapters.bulk.known import SealsOfFolder
+from meterbridge.adapters.sql.alerts import SqlAlerts
 from meterbridge.adapters.sql.assets import SqlAssets
 from meterbridge.adapters.sql.database import Database
 from meterbridge.adapters.sql.following import SqlFollowing
+from meterbridge.adapters.sql.guarding import SqlGuarding
 from meterbridge.adapters.sql.outbox import SqlOutbox
-from meterbridge.adapters.sql.statements import SqlStatements
+from meterbridge.domain.tariffs import Tariff
+from meterbridge.services.settling.records import Delivery
 
 DATABASE_NAME: Final = "ledger.db"
 SEGMENTS_NAME: Final = "segments"
 
 
-class SqlLedger(SqlStatements, SqlAssets, SqlOutbox, SqlFollowing):
+class SqlLedger(SqlGuarding, SqlAssets, SqlOutbox, SqlFollowing, SqlAlerts):
     """Everything that `ports.Ledger` asks for, on one database.
 
     Each call is one transaction; what a call has returned from survives a crash and a power cut.
     """
+
+    def tariff_of(self, delivery: Delivery) -> Tariff:
+        """See `services.settling.ports.Outbox`."""
+        return self.tariff(delivery.tariff_id).tariff
 
     def close(self) -> None:
         """Close the database."""
