@@ -20,15 +20,11 @@ from web3.types import TxParams
 from meterbridge.domain.addresses import Address
 from meterbridge.services.chain_errors import ChainError
 from meterbridge.services.ports import StatementSigner
-from meterbridge.services.settling.ports import Unsigned
+from meterbridge.services.settling.ports import Account, Unsigned
 
 
-class Sender(Protocol):
+class Sender(Account, Protocol):
     """An account that can send transactions."""
-
-    @property
-    def address(self) -> Address:
-        """Who sends, and pays the gas."""
 
     def submit(self, w3: Web3, transaction: TxParams) -> bytes:
         """Hand a transaction in and return its 32-byte hash.

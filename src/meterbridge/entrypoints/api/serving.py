@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,21 +28,26 @@ from meterbridge.adapters.sql.database import Database
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.keccak import keccak256_rows
-from meterbridge.domain.statements import SignedStatement
+from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.entrypoints.api.app import create_app
+from meterbridge.entrypoints.api.delivering import Delivering
 from meterbridge.entrypoints.api.deps import Deps
 from meterbridge.entrypoints.api.observed import Metrics, configure_logging
 from meterbridge.entrypoints.api.settings import Settings
 from meterbridge.entrypoints.api.worker import Settle, Work, Worker
+from meterbridge.services.chain_errors import ChainError
 from meterbridge.services.ports import StatementSigner
 from meterbridge.services.records import TariffRecord
 from meterbridge.services.settlement import submit
+from meterbridge.services.settling.packing import Packing
 
 if TYPE_CHECKING:
     from meterbridge.adapters.chain import SplitterClient
 
 CONFIG_VARIABLE: Final = "METERBRIDGE_SERVE"
 _KERNEL_ROWS: Final = 50_000
+_SWITCH_SECONDS: Final = 0.001
+"""How long requests may wait for a thread that hashes or writes; Python's own is 5 ms, each time."""
 
 
 class SeveralContracts(MeterbridgeError):
@@ -56,8 +62,9 @@ class ServeConfig:
         ledger: the ledger's folder; its segments are there with PostgreSQL, too.
         database: a PostgreSQL URL, or None for the SQLite database in the folder.
         keystore, password_file: of the key that signs statements; the password may be in the environment.
-        rpc: a node, for credit and settling.
+        rpc: a node, for credit and settling; several, separated by spaces, are asked in turn where one fails.
         settle: whether to submit statements.
+        gas_keystore: of the account that pays the gas for it; None takes the key that signs statements.
     """
 
     ledger: str
@@ -66,6 +73,7 @@ class ServeConfig:
     password_file: str | None = None
     rpc: str | None = None
     settle: bool = False
+    gas_keystore: str | None = None
     log_level: str = "INFO"
     settings: Mapping[str, int] = field(default_factory=dict)
 
@@ -103,7 +111,7 @@ def build(config: ServeConfig, metrics: Metrics | None = None) -> Deps:
         Bounds(settings.group_events, settings.waiting_events),
     )
     signer = _signer(config)
-    chain = None if config.rpc is None else _connect(config.rpc, ledger, signer if config.settle else None)
+    chain = None if config.rpc is None else _connect(config.rpc, ledger, None)
     deps = Deps(
         ledger=ledger,
         segments=segments,
@@ -117,8 +125,8 @@ def build(config: ServeConfig, metrics: Metrics | None = None) -> Deps:
         metrics=metrics or Metrics(),
     )
     work = Work(ledger, segments, settings, deps.metrics, lambda: recorder.stored_events, signer)
-    if chain is not None and config.settle:
-        work.settle = _settler(chain, ledger)
+    if config.rpc is not None and config.settle:
+        work.deliver, work.packing = _delivering(config, ledger, deps), _packing(config)
     deps.worker = Worker(work)
     return deps
 
@@ -134,6 +142,7 @@ def _signer(config: ServeConfig) -> StatementSigner | None:
 def _connect(rpc: str, ledger: BulkLedger, signer: StatementSigner | None) -> SplitterClient | None:
     """Connect to the contract of the ledger's tariffs; web3 is loaded only now."""
     from meterbridge.adapters.chain import Gateway, KeySender, SplitterClient
+    from meterbridge.adapters.chain.endpoints import connect_all
     from meterbridge.adapters.devnet import connect
 
     contracts: set[Address] = {record.domain.verifying_contract for record in ledger.tariffs()}
@@ -141,8 +150,42 @@ def _connect(rpc: str, ledger: BulkLedger, signer: StatementSigner | None) -> Sp
         raise SeveralContracts("the ledger's tariffs are on several contracts: run one each", contracts)
     if not contracts:
         return None
-    gateway = Gateway(connect(rpc), None if signer is None else KeySender(signer))
+    urls = rpc.split()
+    w3 = connect(rpc) if len(urls) == 1 else connect_all(urls)
+    gateway = Gateway(w3, None if signer is None else KeySender(signer))
     return SplitterClient(gateway, contracts.pop())
+
+
+def _delivering(config: ServeConfig, ledger: BulkLedger, deps: Deps) -> Delivering:
+    """Prepare the thread that submits statements; nothing is asked of a node yet."""
+    from meterbridge.entrypoints.cli.keys import find_sender
+    from meterbridge.entrypoints.settlers import SettleConfig, make_settlers
+
+    password = None if config.password_file is None else Path(config.password_file)
+    sender = find_sender(config.gas_keystore or config.keystore, password, None)
+    settle = SettleConfig((config.rpc or "").split())
+
+    def domains() -> list[Domain]:
+        return list(dict.fromkeys(record.domain for record in ledger.tariffs()))
+
+    return Delivering(
+        domains,
+        lambda found: make_settlers(settle, ledger, found, sender),
+        deps.metrics,
+        deps.settings.settle_seconds,
+    )
+
+
+def _packing(config: ServeConfig) -> Packing:
+    """Return what one statement may cost to settle on the chain of the node."""
+    from meterbridge.adapters.profiles import profile_for
+    from meterbridge.entrypoints.settlers import SettleConfig
+
+    try:
+        chain_id = int(SettleConfig((config.rpc or "").split()).endpoints().ask("eth_chainId"), 16)
+    except ChainError:
+        return Packing()  # the node is down: Ethereum's cap is the smallest of all
+    return Packing(gas_cap=profile_for(chain_id).gas_cap)
 
 
 def _settler(chain: SplitterClient, ledger: BulkLedger) -> Settle:
@@ -153,10 +196,11 @@ def _settler(chain: SplitterClient, ledger: BulkLedger) -> Settle:
 
 
 def _settle_in() -> None:
-    """Load the hashing kernel before the first request needs it; take what is loaded out of the GC."""
+    """Load the kernels before the first request needs them; take what is loaded out of the GC."""
     keccak256_rows(np.zeros((_KERNEL_ROWS, 1), dtype=np.uint8))
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(50_000, 20, 100)  # thousands of short-lived objects a request, none of them in cycles
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.domain.statements import SignedStatement
+from meterbridge.entrypoints.api.delivering import Delivering
 from meterbridge.entrypoints.api.observed import Metrics, logger
 from meterbridge.entrypoints.api.settings import Settings
 from meterbridge.entrypoints.api.unsettled import Unsettled
@@ -21,7 +22,8 @@ from meterbridge.services.ledger_errors import LedgerBusy
 from meterbridge.services.ports import Ledger, Segments, StatementSigner
 from meterbridge.services.records import TariffRecord
 from meterbridge.services.sealing import seal
-from meterbridge.services.statements import make_statements
+from meterbridge.services.settling.packing import Packing
+from meterbridge.services.statements import LeftOut, make_statements
 
 _TICK_SECONDS = 0.2
 Settle = Callable[[TariffRecord, SignedStatement], None]
@@ -43,6 +45,8 @@ class Work:
         taken: how many events this process has stored so far; many at once are sealed early.
         now: seconds since 1970, for statements.
         settle: submits one statement; None where somebody else settles.
+        deliver: submits statements by the outbox instead, in a thread of its own.
+        packing: what settling one statement may cost; None for Ethereum's cap.
     """
 
     ledger: Ledger
@@ -52,6 +56,8 @@ class Work:
     taken: Callable[[], int]
     signer: StatementSigner | None = None
     settle: Settle | None = None
+    deliver: Delivering | None = None
+    packing: Packing | None = None
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = field(default=time.monotonic)
 
@@ -72,19 +78,23 @@ class Worker:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+        if self._work.deliver is not None:
+            self._work.deliver.start()
 
     def stop(self) -> None:
         """Finish the running round and end."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(self._work.settings.drain_seconds)
+        if self._work.deliver is not None:
+            self._work.deliver.stop(self._work.settings.drain_seconds)
 
     def failing(self) -> Mapping[str, str]:
         """Return what has stalled, and why: for `/readyz`."""
         if not self._thread.is_alive() and not self._stop.is_set():
             return {"sealing": "the worker has died; restart the service"}
         settings, now = self._work.settings, self._work.clock()
-        found = {}
+        found: dict[str, str] = {}
         limits = {
             "sealing": (self._sealing, settings.seal_seconds * settings.stalled_rounds),
             "settling": (self._settling, settings.settle_seconds),
@@ -93,6 +103,8 @@ class Worker:
             behind = now - progress.done_at
             if behind > limit and (name != "settling" or self._work.settle is not None):
                 found[name] = f"behind for {behind:.0f} s: {progress.error or 'a round takes too long'}"
+        if self._work.deliver is not None:
+            found.update(self._work.deliver.failing())
         return found
 
     def _run(self) -> None:
@@ -157,13 +169,21 @@ class Worker:
         now = int(work.now())
         if now <= self._last_statement.get(tariff_id, 0):
             return  # a log's statements differ in their second; the next round states what is new
-        signed = make_statements(work.ledger, record, now, work.signer)
+        signed = make_statements(
+            work.ledger, record, now, work.signer, packing=work.packing, on_left_out=self._left_out
+        )
         if signed:
             self._last_statement[tariff_id] = now
         work.metrics.statements.inc(len(signed))
         if batches or signed:
             fields = {"tariff": "0x" + tariff_id.hex(), "receipts": receipts, "statements": len(signed)}
             logger.info("sealed", extra={"fields": fields})
+
+    def _left_out(self, left: LeftOut) -> None:
+        """One account that cannot be stated holds up no other, and does not go unnoticed."""
+        self._work.metrics.failures.labels("stating").inc()
+        fields = {"step": "stating", "payer": str(left.payer)}
+        logger.error("left out of its statement: %s", left.error, extra={"fields": fields})
 
     def _settle(self, record: TariffRecord) -> None:
         if self._work.settle is None:

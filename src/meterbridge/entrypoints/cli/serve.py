@@ -43,12 +43,23 @@ def serve(
     rpc: Annotated[
         str | None,
         typer.Option(
-            "--rpc", metavar="URL", envvar="METERBRIDGE_RPC", help="A node, for credit and settling."
+            "--rpc",
+            metavar="URL",
+            envvar="METERBRIDGE_RPC",
+            help="A node, for credit and settling; several in quotes: the next is asked where one fails.",
         ),
     ] = None,
     settle: Annotated[
-        bool, typer.Option("--settle", help="Submit statements; the keystore pays the gas.")
+        bool, typer.Option("--settle", help="Submit statements, and see them through until they are final.")
     ] = False,
+    gas_keystore: Annotated[
+        str | None,
+        typer.Option(
+            "--gas-keystore",
+            metavar="FILE|kms:KEY|web3signer:URL#ADDRESS",
+            help="Who pays the gas for --settle; without it the key that signs statements.",
+        ),
+    ] = None,
     limits: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,6 +88,7 @@ def serve(
         password_file=None if password_file is None else str(password_file),
         rpc=rpc,
         settle=settle,
+        gas_keystore=gas_keystore,
         log_level=log_level.upper(),
         settings=settings,
     )

@@ -1,34 +1,43 @@
-"""`meterbridge settle`: from a signed statement to money in the pot."""
+"""`meterbridge settle`: from signed statements to money in the pot, whatever the chain does in between."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from meterbridge.entrypoints.cli.keys import FromOption, KeystoreOption, PasswordFileOption, find_sender
+from meterbridge.entrypoints.cli.profiles import ProfileOption, ProfilesOption
 from meterbridge.entrypoints.cli.running import (
     DEFAULT_LEDGER,
     DEFAULT_RPC,
     JsonOption,
     LedgerOption,
-    RpcOption,
     command,
 )
-from meterbridge.entrypoints.cli.workspace import NotOne, TariffOption, splitter_of, workspace
+from meterbridge.entrypoints.cli.serve import DatabaseOption
+from meterbridge.entrypoints.cli.shared import FromBlockOption
+from meterbridge.entrypoints.cli.workspace import NotOne, TariffOption, workspace
 
 if TYPE_CHECKING:
-    from meterbridge.adapters.chain import Sender, SplitterClient
-    from meterbridge.domain.statements import SignedStatement
+    from meterbridge.adapters.ledger import SqlLedger
+    from meterbridge.adapters.sql.loose import Loose
+    from meterbridge.domain.statements import Domain
     from meterbridge.domain.tariffs import Tariff
-    from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.services.settlement import Settlement
+    from meterbridge.entrypoints.settlers import SettleConfig
+    from meterbridge.services.chain_ports import AuditPort
 
-FromBlockOption = Annotated[
-    int,
-    typer.Option("--from-block", min=0, help="Where to begin to read events: the contract's first block."),
+RpcsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rpc",
+        metavar="URL",
+        envvar="METERBRIDGE_RPC",
+        help="JSON-RPC endpoint of the chain; repeat it, and the next is asked where one fails.",
+    ),
 ]
 
 
@@ -38,86 +47,141 @@ def settle(
         list[Path] | None,
         typer.Option("--statement", "-s", metavar="FILE", help="A signed statement; no ledger is needed."),
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only show what waits, and why, and what is under way.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep on; Ctrl-C ends it after a step.")] = False,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
     sender: FromOption = None,
+    rpc: RpcsOption = None,
+    quorum: Annotated[
+        int, typer.Option("--quorum", min=1, help="So many endpoints must agree on what is final.")
+    ] = 1,
+    profile: ProfileOption = None,
+    profiles: ProfilesOption = None,
+    confirmations: Annotated[
+        int | None, typer.Option(min=1, help="Blocks until final, instead of what the profile says.")
+    ] = None,
+    minimum: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="BASE_UNITS", help="What draws less waits for the next statement."),
+    ] = None,
+    coin_price: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="BASE_UNITS", help="Price of a coin for gas: what costs more waits."),
+    ] = None,
+    max_age: Annotated[
+        int | None, typer.Option(min=0, metavar="SECONDS", help="Nothing waits for longer; a day.")
+    ] = None,
+    timeout: Annotated[int, typer.Option(min=1, metavar="SECONDS", help="Give up waiting after.")] = 3_600,
     from_block: FromBlockOption = 0,
     tariff: TariffOption = None,
     ledger: LedgerOption = DEFAULT_LEDGER,
-    rpc: RpcOption = DEFAULT_RPC,
+    database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit signed statements; anyone may.
+    """Submit signed statements and see them through until they are final; anyone may.
 
-    Doing so again draws nothing twice.
-
-    Without --statement, submits those of the ledger that may still draw something, oldest first. The account
-    that pays the gas is --keystore's, or with --from one that the node manages.
+    Without --statement, those of the ledger: each is tried first, waits while it would draw less than it is
+    worth, and is covered by the next one. Any number of processes may do this at once, and each takes over
+    from one that died. Doing so again draws nothing twice. Gas is paid by --keystore's account, or with
+    --from by one that the node manages.
 
     Try:
 
-      meterbridge settle --from 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266
+      meterbridge settle --keystore gas.json --rpc https://one.example --rpc https://two.example
+
+      meterbridge settle --watch --keystore gas.json --minimum 5000000
+
+      meterbridge settle --status
 
       meterbridge settle --statement 9c12ab34-1767571200-a0b1c2d3.json --keystore gas.json
     """
     from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.entrypoints.cli.settling_run import Run, show_status
+    from meterbridge.entrypoints.settlers import SettleConfig, make_settlers
 
-    output, payer_of_gas = Output(as_json), find_sender(keystore, password_file, sender)
+    output = Output(as_json)
+    if status:
+        with _ledger(ledger, database) as opened:
+            show_status(output, opened, _domains(opened, tariff))
+        return
+    account = find_sender(keystore, password_file, sender)
+    decided = _decided(confirmations, 0 if statements and minimum is None else minimum, coin_price, max_age)
+    config = SettleConfig(rpc or [DEFAULT_RPC], quorum, profile, profiles, decided)
+    run = Run(output, watch)
     if statements:
-        done = list(_from_files(statements, rpc, payer_of_gas, from_block, output))
+        with _loose(statements, config, from_block) as (outbox, domains):
+            run.go(make_settlers(config, outbox, domains, account, run.on_move), timeout)
     else:
-        done = list(_from_ledger(ledger, tariff, rpc, payer_of_gas, output))
-        if not done:
-            output.say("Nothing to settle: every statement is settled as far as its payers' balances go.")
-    output.result({"settled": [_answer(signed, settlement) for signed, settlement in done]})
+        with _ledger(ledger, database) as opened:
+            settlers = make_settlers(config, opened, _domains(opened, tariff), account, run.on_move)
+            run.go(settlers, timeout)
 
 
-Settled = Iterable[tuple["SignedStatement", "Settlement"]]
+def _decided(
+    confirmations: int | None, minimum: int | None, coin_price: int | None, max_age: int | None
+) -> dict[str, Any]:
+    from meterbridge.domain.units import AssetAmount
+
+    decided: dict[str, Any] = {}
+    if confirmations is not None:
+        decided |= {"confirmations": confirmations, "finality": None}
+    if minimum is not None:
+        decided["minimum"] = AssetAmount(minimum)
+    if coin_price is not None:
+        decided["coin_price"] = AssetAmount(coin_price)
+    if max_age is not None:
+        decided["max_age_seconds"] = max_age
+    return decided
 
 
-def _from_files(files: list[Path], rpc: str, sender: Sender, from_block: int, output: Output) -> Settled:
-    from meterbridge.entrypoints.statement_files import read_statement
-    from meterbridge.services.settlement import submit
+@contextmanager
+def _ledger(folder: str, database: str | None) -> Iterator[SqlLedger]:
+    if database is None:
+        with workspace(folder) as opened:
+            yield opened.ledger
+        return
+    from meterbridge.adapters.ledger import SqlLedger
+    from meterbridge.adapters.postgres import PostgresDatabase
 
-    for file in files:
-        signed = read_statement(file)
-        client = splitter_of(rpc, signed.domain, sender)
-        tariff = tariff_on_chain(client, signed.statement.tariff_id, from_block)
-        settlement = submit(client, None, tariff, signed)
-        _tell(output, file.name, settlement)
-        yield signed, settlement
-
-
-def _from_ledger(folder: str, wanted: str | None, rpc: str, sender: Sender, output: Output) -> Settled:
-    from meterbridge.services.settlement import submit
-
-    with workspace(folder) as opened:
-        record = opened.tariff(wanted)
-        client = splitter_of(rpc, record.domain, sender)
-        for stored in opened.ledger.statements(record.id):
-            if not _may_draw(client, record.tariff, stored.signed):
-                continue
-            settlement = submit(client, opened.ledger, record.tariff, stored.signed)
-            _tell(output, f"statement of {stored.signed.statement.sealed_at}", settlement)
-            yield stored.signed, settlement
+    with SqlLedger(PostgresDatabase.open(database)) as ledger:
+        yield ledger
 
 
-def _may_draw(client: SplitterClient, tariff: Tariff, signed: SignedStatement) -> bool:
-    """Tell whether a statement would change anything: a newer time, or a balance for what is still due."""
-    lines = signed.statement.lines
-    escrows = client.escrows(tariff.id, [line.payer for line in lines])
-    return any(
-        escrow.sealed_at < signed.statement.sealed_at
-        or (
-            escrow.sealed_at == signed.statement.sealed_at
-            and escrow.balance
-            and tariff.price_down(line.usage) > escrow.settled
+def _domains(ledger: SqlLedger, wanted: str | None) -> list[Domain]:
+    """Return the contracts of the ledger's tariffs, or of the one that is named."""
+    digits = (wanted or "").lower().removeprefix("0x")
+    found = [record for record in ledger.tariffs() if record.id.hex().startswith(digits)]
+    if not found:
+        raise NotOne(
+            f"--tariff {wanted or '(none given)'} fits 0 tariffs; `meterbridge init` adds one", wanted
         )
-        for line, escrow in zip(lines, escrows, strict=True)
-    )
+    return list(dict.fromkeys(record.domain for record in found))
 
 
-def tariff_on_chain(client: SplitterClient, tariff_id: bytes, from_block: int) -> Tariff:
+@contextmanager
+def _loose(files: list[Path], config: SettleConfig, from_block: int) -> Iterator[tuple[Any, list[Domain]]]:
+    """Read statements; the contract's own events tell their tariffs."""
+    from web3 import Web3
+
+    from meterbridge.adapters.chain import Gateway, SplitterClient
+    from meterbridge.adapters.chain.endpoints import EndpointsProvider
+    from meterbridge.adapters.sql.loose import Loose, loose_outbox
+    from meterbridge.adapters.statement_files import read_statement
+
+    signed = [read_statement(file) for file in files]
+    gateway = Gateway(Web3(EndpointsProvider(config.endpoints())))
+    found: list[Loose] = []
+    for each in signed:
+        client = SplitterClient(gateway, each.domain.verifying_contract)
+        found.append(Loose(each, tariff_on_chain(client, each.statement.tariff_id, from_block)))
+    with loose_outbox(found) as outbox:
+        yield outbox, list(dict.fromkeys(each.domain for each in signed))
+
+
+def tariff_on_chain(client: AuditPort, tariff_id: bytes, from_block: int) -> Tariff:
     """Return a tariff from the contract's own events, so that nobody depends on a provider's server.
 
     Raises:
@@ -129,43 +193,7 @@ def tariff_on_chain(client: SplitterClient, tariff_id: bytes, from_block: int) -
         if isinstance(event, (AccountOpened, TariffPublished)) and event.tariff_id == tariff_id:
             return event.tariff
     raise NotOne(
-        f"no event of {client.address} names tariff 0x{tariff_id.hex()} from block {from_block} on", tariff_id
+        f"no event of {client.domain.verifying_contract} names tariff 0x{tariff_id.hex()} "
+        f"from block {from_block} on",
+        tariff_id,
     )
-
-
-def _tell(output: Output, title: str, settlement: Settlement) -> None:
-    rows = [
-        (
-            str(line.payer),
-            f"{line.drawn.base_units:,}",
-            f"{line.unpaid.base_units:,}",
-            "" if line.skipped_for is None else f"skipped: settled up to {line.skipped_for}",
-        )
-        for line in settlement.lines
-    ]
-    output.table(
-        f"{title}, transaction 0x{settlement.tx_hash.hex()}",
-        ["payer", ">drawn, base units", ">still unpaid", ""],
-        rows,
-    )
-
-
-def _answer(signed: SignedStatement, settlement: Settlement) -> dict[str, object]:
-    return {
-        "sealed_at": signed.statement.sealed_at,
-        "transaction": f"0x{settlement.tx_hash.hex()}",
-        "block": settlement.block,
-        "gas_used": settlement.gas_used,
-        "drawn": str(settlement.drawn),
-        "unpaid": str(settlement.unpaid),
-        "lines": [
-            {
-                "payer": str(line.payer),
-                "price": str(line.price),
-                "drawn": str(line.drawn),
-                "unpaid": str(line.unpaid),
-                "skipped": line.skipped_for is not None,
-            }
-            for line in settlement.lines
-        ],
-    }

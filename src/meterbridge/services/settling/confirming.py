@@ -49,10 +49,11 @@ def check_owing(context: Context, delivery: Delivery) -> Delivery | None:
         trial = context.chain.try_settle(context.account.address, tariff, signed)
     except Refusal as refusal:
         return context.hold(delivery, str(refusal), seconds=10 * policy.recheck_seconds)
-    reason = policy.reason_to_wait(trial, context.chain.fees(), 0)
-    if reason:
-        waiting = "payers ran dry: the rest is drawn after a deposit" if not trial.drawn else reason
+    if not trial.drawn:
+        waiting = "payers ran dry: the rest is drawn after a deposit"
         return context.hold(delivery, waiting, seconds=policy.recheck_seconds)
+    if reason := policy.reason_to_wait(trial, context.chain.fees(), 0):
+        return context.hold(delivery, reason, seconds=policy.recheck_seconds)
     to: dict[str, Any] = {"sender": None, "nonce": None, "mined": None, "owing": False}
     return context.move(delivery, DeliveryState.READY, reason="a payer was topped up", **to)
 

@@ -38,6 +38,7 @@ class Context:
 
     Attributes:
         moved: the transitions of this pass.
+        refused: what the contract refuses, by the statement's digest.
     """
 
     chain: DeliveryChain
@@ -47,6 +48,7 @@ class Context:
     clock: Callable[[], float]
     holder: str
     moved: list[Moved] = field(default_factory=list)
+    refused: dict[bytes, str] = field(default_factory=dict)
     on_move: Callable[[Moved], None] | None = None
     _statement: tuple[bytes, SignedStatement] | None = None
     _tariffs: dict[bytes, Tariff] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Context:
     def tariff(self, delivery: Delivery) -> Tariff:
         """Return a delivery's tariff."""
         if delivery.tariff_id not in self._tariffs:
-            self._tariffs[delivery.tariff_id] = self.outbox.tariff(delivery.tariff_id).tariff
+            self._tariffs[delivery.tariff_id] = self.outbox.tariff_of(delivery)
         return self._tariffs[delivery.tariff_id]
 
     def move(

@@ -27,7 +27,8 @@ class Policy:
     Attributes:
         confirmations: a statement is final when its block and those on top are so many.
         finality: instead, `safe` or `finalized`: final when the chain itself says so.
-        minimum: a statement that would draw less than this waits.
+        minimum: a statement that would draw less than this waits; with 0 even one that draws nothing is sent
+            once, which shuts out older statements of its payers.
         coin_price: base units of the asset for 10**18 wei; with it a statement also waits while it would draw
             less than its gas costs.
         max_age_seconds: one that would draw anything waits no longer than this.
@@ -77,7 +78,7 @@ class Policy:
 
     def reason_to_wait(self, trial: Trial, fees: Fees, age: int) -> str:
         """Say why a statement is not worth sending yet; nothing where it is."""
-        if not trial.drawn:
+        if not trial.drawn and self.minimum:
             return "it would draw nothing: its payers owe nothing more, or have run dry"
         if age >= self.max_age_seconds:
             return ""

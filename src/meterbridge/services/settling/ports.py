@@ -13,7 +13,6 @@ from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_ports import Escrow, Thaw
-from meterbridge.services.records import TariffRecord
 from meterbridge.services.settling.records import Attempt, Change, Delivery, DeliveryState, Lease
 
 
@@ -79,8 +78,8 @@ class Outbox(Protocol):
     def signed_statement(self, delivery: Delivery) -> SignedStatement:
         """Return the statement of a delivery, or raise `UnknownStatement`."""
 
-    def tariff(self, tariff_id: bytes) -> TariffRecord:
-        """Return a tariff, or raise `UnknownTariff`."""
+    def tariff_of(self, delivery: Delivery) -> Tariff:
+        """Return the tariff of a delivery's statement, or raise `UnknownTariff`."""
 
 
 class Broadcast(StrEnum):

@@ -44,6 +44,7 @@ def prepare(context: Context, delivery: Delivery) -> Delivery | None:
         return refused(context, delivery, refusal)
     if trial.gas > context.policy.gas_cap:
         reason = f"it needs {trial.gas} gas; a transaction has at most {context.policy.gas_cap}"
+        context.refused[delivery.digest] = reason
         return context.move(delivery, DeliveryState.FAILED, reason=reason)
     if delivery.state is DeliveryState.WAITING:
         reason = _reason_to_wait(context, delivery, trial)
@@ -58,6 +59,7 @@ def refused(context: Context, delivery: Delivery, refusal: Refusal) -> Delivery 
     policy = context.policy
     if isinstance(refusal, SealedInFuture):
         return _wait(context, delivery, str(refusal), policy.poll_seconds)
+    context.refused[delivery.digest] = str(refusal)
     retired = isinstance(refusal, SignerNotAuthorized) and refusal.until > 0
     if retired or isinstance(refusal, _HOPELESS):
         return context.move(delivery, DeliveryState.FAILED, reason=str(refusal))

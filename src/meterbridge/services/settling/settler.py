@@ -45,12 +45,14 @@ class StepReport:
         enrolled: statements that got a delivery.
         moved: the transitions, in order.
         errors: what went wrong with the chain or a key; the deliveries concerned are tried again.
+        refused: what the contract refuses, by the statement's digest; it may be for now only.
         counts: how many deliveries are in each state that occurs, afterwards.
     """
 
     enrolled: int
     moved: tuple[Moved, ...]
     errors: tuple[str, ...]
+    refused: Mapping[bytes, str]
     counts: Mapping[DeliveryState, int]
 
     @property
@@ -113,7 +115,7 @@ class Settler:
             if trouble and trouble not in errors:
                 errors.append(trouble)
         counts = self.ledger.counts(self.chain.domain)
-        return StepReport(enrolled, tuple(context.moved), tuple(errors), counts)
+        return StepReport(enrolled, tuple(context.moved), tuple(errors), context.refused, counts)
 
     def drain(
         self,
