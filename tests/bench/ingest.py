@@ -18,13 +18,14 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import _service as support
+import uvloop
 
 CONNECTIONS = {1: 64, 100: 8, 1_000: 4}
 WARM = 0.1
@@ -33,12 +34,41 @@ _BATCH = "application/cloudevents-batch+json"
 
 
 def bodies(size: int, count: int, name: str) -> list[bytes]:
-    """Return `count` request bodies of `size` new events each."""
+    """Return `count` request bodies of `size` new events each, no two alike."""
     made = []
     for number in range(count):
-        events = [support.event(f"{name}-{number}-{i}", tokens=1_000 + i) for i in range(size)]
+        events = [call(f"{name}-{number}-{i}", number * size + i) for i in range(size)]
         made.append(json.dumps(events[0] if size == 1 else events, separators=(",", ":")).encode())
     return made
+
+
+def call(identity: str, number: int) -> dict[str, Any]:
+    """Return the CloudEvent of one call: an id, a time and counts of its own, one of three models."""
+    hour, minute, second = number // 3_600_000 % 24, number // 60_000 % 60, number // 1_000 % 60
+    prompt, answer, cached = 1_000 + number % 977, 100 + number % 89, number % 613
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": number % 71},
+    }
+    return support.event(
+        identity,
+        time=f"2026-11-01T{hour:02d}:{minute:02d}:{second:02d}.{number % 1_000:03d}Z",
+        data={"model": f"example-{number % 3}", "usage": usage},
+    )
+
+
+def cpu_seconds(session: int) -> float:
+    """Return what all processes of a session have used of the processors, those that ended left out."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Sender(asyncio.Protocol):
@@ -108,9 +138,10 @@ def send(port: int, key: str, size: int, count: int, name: str, ready: Any, queu
     """Prepare, wait for the others, post, and report (begin, end, times)."""
     work = bodies(size, count, name)
     ready.wait()
-    begun = time.perf_counter()
-    times = asyncio.run(drive(port, key, size, work, CONNECTIONS[size]))
-    queue.put((begun, time.perf_counter(), times))
+    begun, used = time.perf_counter(), time.process_time()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        times = runner.run(drive(port, key, size, work, CONNECTIONS[size]))
+    queue.put((begun, time.perf_counter(), times, time.process_time() - used))
 
 
 def measure(book: support.Book, size: int, events: int, workers: int) -> dict[str, float]:
@@ -130,11 +161,16 @@ def measure(book: support.Book, size: int, events: int, workers: int) -> dict[st
             )
             sender.start()
             ready.wait()
-            begun, ended, times = queue.get(timeout=600)
+            before = cpu_seconds(service.process.pid)
+            begun, ended, times, sending = queue.get(timeout=600)
+            served = cpu_seconds(service.process.pid) - before
             sender.join()
     times.sort()
+    events_sent = count * size
+    each = f"{served / events_sent * 1e6:.1f} us serving, {sending / events_sent * 1e6:.1f} us sending"
+    sys.stderr.write(f"{size} a request: processor time of an event: {each}\n")
     return {
-        "events_per_second": round(count * size / (ended - begun)),
+        "events_per_second": round(events_sent / (ended - begun)),
         "p50_ms": round(statistics.median(times) * 1000, 2),
         "p99_ms": round(times[min(len(times) - 1, int(len(times) * 0.99))] * 1000, 2),
     }

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from meterbridge.services.receipt_columns import content_keys, details_hashes
 from meterbridge.services.records import AccountRecord, Intake, LogKey, LogKind, ReceiptTable
 
 T = TypeVar("T")
+Taken = tuple[int, UsageEvent, AccountRecord, tuple[int, ...], str]
+"""One event that can be counted: its place in the request, itself, who pays, lanes, canonical details."""
+Part: TypeAlias = "Columns | Sequence[Taken]"
 EventOf = Callable[[int], UsageEvent]
 BLIND_BYTES: Final = 32
 _PLAIN: Final = json.JSONEncoder(
@@ -71,33 +74,41 @@ class Columns:
         return len(self.event_ids)
 
     @classmethod
-    def of_events(
-        cls,
-        tariff_id: bytes,
-        indexes: Sequence[int],
-        events: Sequence[UsageEvent],
-        accounts: Sequence[AccountRecord],
-        usage: Sequence[tuple[int, ...]],
-        details: list[str],
-    ) -> Columns:
-        """Make columns of events, with the account, the lanes and the canonical details of each."""
-        payers, account_of = _numbered(accounts)
+    def of_events(cls, tariff_id: bytes, taken: Sequence[Taken]) -> Columns:
+        """Make columns of events."""
+        indexes, events, payers, usage, details = zip(*taken, strict=True) if taken else ((),) * 5
+        accounts, account_of = _numbered(payers)
         return cls(
             tariff_id=tariff_id,
             indexes=np.array(indexes, dtype=np.int64),
-            accounts=payers,
+            accounts=accounts,
             account_of=account_of,
             sources=[event.source for event in events],
             event_ids=[event.id for event in events],
-            details=details,
+            details=list(details),
             occurred_at=np.array([event.occurred_at for event in events], dtype=np.int64),
             usage=np.array(usage, dtype=np.int64).reshape(-1, LANES),
             event_of=events.__getitem__,
         )
 
     @classmethod
+    def joined(cls, tariff_id: bytes, parts: Sequence[Part]) -> Columns:
+        """Join what several requests bring, in their order: those with few events become columns together."""
+        found: list[Columns] = []
+        few: list[Taken] = []
+        for part in parts:
+            if not isinstance(part, Columns):
+                few += part
+                continue
+            if few:
+                found.append(cls.of_events(tariff_id, few))
+            few = []
+            found.append(part)
+        return cls.concatenate([*found, cls.of_events(tariff_id, few)] if few or not found else found)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
-        """Join columns of one tariff, hashing those of small requests together."""
+        """Join columns of one tariff."""
         if len(parts) == 1:
             parts[0].finish()
             return parts[0]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from meterbridge.adapters.formats.columnar.reading import EventColumns
 from meterbridge.adapters.intake.accounts import Accounts
-from meterbridge.adapters.intake.columns import Columns, canonical
+from meterbridge.adapters.intake.columns import Columns, Part, Taken, canonical
 from meterbridge.adapters.intake.known import KnownTariff
 from meterbridge.adapters.intake.shapes import Body, Item, Refused
 from meterbridge.domain.arrays import Ints
@@ -32,7 +32,7 @@ class Prepared:
         refused: those that cannot, and why.
     """
 
-    columns: Columns
+    columns: Part
     refused: list[Refused]
 
 
@@ -47,7 +47,7 @@ def prepare(tariff: KnownTariff, body: Body, accounts: Accounts) -> Prepared:
     slow = _prepare_events(
         tariff, indexes, [*body.items, *(body.columns.event(row) for row in left)], accounts
     )
-    joined = Columns.concatenate([fast, slow.columns])
+    joined = Columns.joined(tariff.id, [fast, slow.columns])
     order = np.argsort(joined.indexes, kind="stable")  # of two equal events the first one counts
     return Prepared(joined.take(order.tolist()), slow.refused)
 
@@ -56,7 +56,7 @@ def _prepare_events(
     tariff: KnownTariff, indexes: Sequence[int], items: Sequence[Item], accounts: Accounts
 ) -> Prepared:
     refused: list[Refused] = []
-    taken: list[tuple[int, UsageEvent, AccountRecord, tuple[int, ...], str]] = []
+    taken: list[Taken] = []
     for index, item in zip(indexes, items, strict=True):
         if isinstance(item, Refused):
             refused.append(item)
@@ -67,8 +67,7 @@ def _prepare_events(
             taken.append((index, item, account, tariff.measure(item.buckets), canonical(item.details)))
         except MeterbridgeError as error:
             refused.append(Refused(index, "unusable", str(error), item.id))
-    places, events, payers, usage, details = zip(*taken, strict=True) if taken else ((),) * 5
-    return Prepared(Columns.of_events(tariff.id, places, events, payers, usage, list(details)), refused)
+    return Prepared(taken, refused)
 
 
 def _prepare_columns(

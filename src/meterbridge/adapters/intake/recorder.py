@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sqlalchemy.exc import DBAPIError
 
 from meterbridge.adapters.intake.accounts import Accounts
-from meterbridge.adapters.intake.columns import Columns
+from meterbridge.adapters.intake.columns import Columns, Part
 from meterbridge.adapters.intake.group_commit import Bounds, GroupCommit, StorageDown
 from meterbridge.adapters.intake.known import KnownTariff, KnownTariffs
 from meterbridge.adapters.intake.preparing import prepare
@@ -47,7 +47,7 @@ class Submission:
     """
 
     tariff: KnownTariff
-    columns: Columns
+    columns: Part
     refused: Sequence[Refused]
 
 
@@ -106,9 +106,11 @@ class Recorder:
     def prepare(self, tariff: KnownTariff, body: Body) -> Submission:
         """Find payers, measure and hash; what cannot be counted is refused by its index."""
         prepared = prepare(tariff, body, self._accounts)
-        if len(prepared.columns) >= _HASHED_TOGETHER:
-            prepared.columns.finish()  # here, beside the writer; it hashes small requests many at a time
-        return Submission(tariff, prepared.columns, prepared.refused)
+        columns = prepared.columns
+        if len(columns) >= _HASHED_TOGETHER:  # here, beside the writer, which hashes small requests together
+            columns = Columns.joined(tariff.id, [columns])
+            columns.finish()
+        return Submission(tariff, columns, prepared.refused)
 
     def submit(self, submission: Submission) -> Future[Recorded]:
         """Write a submission; the future is done once it is durable.
@@ -149,7 +151,7 @@ class Recorder:
     def _write(self, group: Sequence[Submission]) -> list[Recorded]:
         """Write submissions of one tariff in one transaction; what contradicts goes to quarantine."""
         tariff = group[0].tariff
-        columns = Columns.concatenate([submission.columns for submission in group])
+        columns = Columns.joined(tariff.id, [submission.columns for submission in group])
         away = self.stored.elsewhere(tariff, self.tariffs(), columns.sources, columns.event_ids)
         outcome, reasons = self._store(tariff, columns, away)
         contradicting = np.flatnonzero(outcome == CONTRADICTS).tolist()
@@ -158,7 +160,7 @@ class Recorder:
         results, start = [], 0
         for submission in group:
             end = start + len(submission.columns)
-            results.append(_recorded(submission, outcome[start:end].tolist(), start, reasons))
+            results.append(_recorded(submission, columns, outcome[start:end].tolist(), start, reasons))
             start = end
         return results
 
@@ -210,18 +212,19 @@ class Recorder:
 
 
 def _recorded(
-    submission: Submission, outcome: Sequence[int], start: int, reasons: Mapping[int, str]
+    submission: Submission, columns: Columns, outcome: Sequence[int], start: int, reasons: Mapping[int, str]
 ) -> Recorded:
+    """Return what became of a submission, whose rows begin at `start` in the group's columns."""
     refused = list(submission.refused)
-    columns = submission.columns
-    for row, result in enumerate(outcome):
+    for row, result in enumerate(outcome, start):
         if result in (ADDED, REPEATED):
             continue
-        source, event_id, index = columns.sources[row], columns.event_ids[row], int(columns.indexes[row])
-        if start + row in reasons:
-            refused.append(Refused(index, "headroom", reasons[start + row], event_id))
+        event_id, index = columns.event_ids[row], int(columns.indexes[row])
+        if row in reasons:
+            refused.append(Refused(index, "headroom", reasons[row], event_id))
         else:
-            reason = f"event {event_id!r} of {source!r} is stored with another content; both are kept"
+            named = f"event {event_id!r} of {columns.sources[row]!r}"
+            reason = f"{named} is stored with another content; both are kept"
             refused.append(Refused(index, CONFLICT, reason, event_id))
     refused.sort(key=lambda found: found.index)
     return Recorded(outcome.count(ADDED), outcome.count(REPEATED), refused)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import meterbridge
 from meterbridge.entrypoints.api import health, ingest, operate, reads
 from meterbridge.entrypoints.api.deps import Deps
+from meterbridge.entrypoints.api.direct import Direct
 from meterbridge.entrypoints.api.ingest import PartlyRefused, RefusedOut
 from meterbridge.entrypoints.api.observed import Observed, logger
 from meterbridge.entrypoints.api.problems import ProblemOut, install_handlers
@@ -45,6 +46,7 @@ def create_app(deps: Deps) -> FastAPI:
     install_handlers(app)
     for part in (ingest, reads, operate, health):
         app.include_router(part.router)
+    app.add_middleware(Direct, owner=app, handlers={"/v1/events": ingest.post_events})
     app.add_middleware(Observed, metrics=deps.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app

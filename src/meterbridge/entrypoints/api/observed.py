@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import re
-import secrets
 import sys
 import time
 from contextvars import ContextVar
@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger: Final = logging.getLogger("meterbridge.serve")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _GIVEN: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_dice: Final = (
+    random.Random()
+)  # ids are no secrets; the system's dice would hand over the GIL for each request
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -117,7 +120,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        identity = _given_id(scope) or secrets.token_hex(8)
+        identity = _given_id(scope) or f"{_dice.getrandbits(64):016x}"
         token = _request_id.set(identity)
         status = 0
 
