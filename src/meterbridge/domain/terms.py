@@ -3,11 +3,12 @@
     {"meterbridge": 1, "name": "Example LLM", "currency": {"symbol": "USDC", "decimals": 6},
      "meters": [{"name": "input", "buckets": ["input"], "price": "3.00", "per": 1000000,
                  "headroom": "9223372036854775807"}, ...],
-     "text": "..."}
+     "text": "...", "parties": [{"account": "0x…", "name": "Model lab"}, ...]}
 
 Up to eight meters stand in the order of the lanes. `price` is a decimal string in the currency, for `per`
 units of the meter. `headroom` is the largest total that the lane may reach in one log; int64 where it is
-missing. `name` and `text` are for people. A tariff's integer rates follow from the prices exactly, or not at
+missing. `name` and `text` are for people, and so are the names of the `parties` that it pays, which it may
+leave out: shares are the split's business. A tariff's integer rates follow from the prices exactly, or not at
 all.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
@@ -29,9 +30,12 @@ from meterbridge.domain.units import INT64_MAX, LANES, SCALE_MAX, UINT64_MAX, Ra
 TERMS_VERSION: Final = 1
 DECIMALS_MAX: Final = 36
 PER_MAX: Final = 10**18
+NAME_MAX: Final = 100
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,29})(\.[0-9]{1,36})?", re.ASCII)
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_TOP_KEYS: Final = {"meterbridge", "name", "currency", "meters", "text"}
+_TOP_KEYS: Final = {"meterbridge", "name", "currency", "meters", "text", "parties"}
+_MAY_LACK: Final = {"parties"}
+_PARTY_KEYS: Final = {"account", "name"}
 _METER_KEYS: Final = {"name", "buckets", "price", "per", "headroom"}
 
 
@@ -78,6 +82,7 @@ class Terms:
     Attributes:
         decimals: of the currency's base unit.
         meters: one to eight, in the order of the lanes.
+        parties: what the provider calls the accounts that it pays, where it says so.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Terms:
     decimals: int
     meters: tuple[Meter, ...]
     text: str
+    parties: Mapping[Address, str] = field(default_factory=dict)
 
     def meter_map(self) -> MeterMap:
         """Return which meter each bucket counts on."""
@@ -145,7 +151,7 @@ def parse_terms(document: bytes) -> Terms:
     Raises:
         BadTariff: naming what is missing, unknown or out of range.
     """
-    found = _object("document", _load(document), _TOP_KEYS, required=_TOP_KEYS)
+    found = _object("document", _load(document), _TOP_KEYS, required=_TOP_KEYS - _MAY_LACK)
     if found["meterbridge"] != TERMS_VERSION or isinstance(found["meterbridge"], bool):
         raise BadTariff(f"document version is {found['meterbridge']!r}, not 1", found["meterbridge"])
     currency = _object("currency", found["currency"], {"symbol", "decimals"}, required={"symbol", "decimals"})
@@ -155,6 +161,7 @@ def parse_terms(document: bytes) -> Terms:
         decimals=_whole("currency decimals", currency["decimals"], 0, DECIMALS_MAX),
         meters=tuple(_meter(meter) for meter in _list("meters", found["meters"])),
         text=_text("text", found["text"]),
+        parties=dict(_party(party) for party in _list("parties", found.get("parties", []))),
     )
     _require_meters(terms.meters)
     return terms
@@ -181,6 +188,14 @@ def _meter(value: object) -> Meter:
     buckets = tuple(_text("bucket", bucket) for bucket in _list(f"buckets of {name!r}", found["buckets"]))
     per = _whole(f"`per` of {name!r}", found["per"], 1, PER_MAX)
     return Meter(name, buckets, Fraction(price), per, int(headroom))
+
+
+def _party(value: object) -> tuple[Address, str]:
+    found = _object("party", value, _PARTY_KEYS, required=_PARTY_KEYS)
+    account, name = _text("party account", found["account"]), _text("party name", found["name"])
+    if not name.strip() or name.startswith("0x") or len(name) > NAME_MAX:
+        raise BadTariff(f"party name {name!r} is empty, too long, or looks like an address", name)
+    return Address.parse(account), name
 
 
 def _require_meters(meters: Sequence[Meter]) -> None:

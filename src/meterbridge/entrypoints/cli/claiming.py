@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meterbridge.entrypoints.cli.keys import FromOption, KeystoreOption, PasswordFileOption, find_sender
-from meterbridge.entrypoints.cli.running import (
-    DEFAULT_LEDGER,
-    DEFAULT_RPC,
-    JsonOption,
-    LedgerOption,
-    RpcOption,
-    command,
-)
-from meterbridge.entrypoints.cli.settling import FromBlockOption
-from meterbridge.entrypoints.cli.workspace import NotOne, TariffOption, splitter_at, splitter_of, workspace
+from meterbridge.entrypoints.cli.shared import FINDING, SENDING, Given, with_options
+from meterbridge.entrypoints.cli.values import Money, money_of, named_shortly
+from meterbridge.entrypoints.cli.workspace import NotOne, splitter_at, splitter_of, workspace
 
 if TYPE_CHECKING:
     from meterbridge.adapters.chain import Sender, SplitterClient
+    from meterbridge.adapters.chain.history import History
+    from meterbridge.domain.addresses import Address
     from meterbridge.domain.splits import PartyTable, ShareProof, Split
     from meterbridge.services.claims import Claim, Claimable
 
-ContractOption = Annotated[
-    str | None,
-    typer.Option("--contract", metavar="ADDRESS", help="The splitter, if you have no ledger of it."),
-]
 SplitOption = Annotated[
     str | None,
     typer.Option("--split", metavar="ID", help="With --contract: the split, as published on chain."),
@@ -38,68 +27,49 @@ SplitOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """A split with its parties, on its contract."""
+    """A split with its parties, on its contract; `names` are what the provider calls them."""
 
     client: SplitterClient
     split: Split
     table: PartyTable
+    money: Money
+    names: Mapping[Address, str]
 
 
-@contextmanager
-def _shares(
-    ledger: str,
-    tariff: str | None,
-    rpc: str,
-    contract: str | None,
-    split: str | None,
-    from_block: int,
-    sender: Sender | None = None,
-) -> Iterator[_Shares]:
+def _shares(given: Given, split: str | None, sender: Sender | None = None) -> _Shares:
     """Find a split in the ledger or, for a party that only knows the contract, on the chain."""
+    from meterbridge.adapters.chain.history import History
     from meterbridge.domain.addresses import Address
     from meterbridge.domain.splits import PartyTable
 
-    if contract is not None:
-        client = splitter_at(rpc, Address.parse(contract), sender)
-        yield _published(client, split, from_block)
-        return
-    with workspace(ledger) as opened:
-        record = opened.tariff(tariff)
-        client = splitter_of(rpc, record.domain, sender)
-        yield _Shares(client, record.split, PartyTable(record.parties))
+    if given.contract is None:
+        with workspace(given.ledger) as opened:
+            record = opened.tariff(given.tariff)
+        client = splitter_of(given.rpc, record.domain, sender)
+        money, names = money_of(client, record.split.asset), record.terms().parties
+        return _Shares(client, record.split, PartyTable(record.parties), money, names)
+    client = splitter_at(given.rpc, Address.parse(given.contract), sender)
+    # Anyone may publish a tariff that pays this split: names come from one that is named, or not at all.
+    history = History(client, given.from_block)
+    found, table = history.parties(split or "")
+    names = _names(history, given.tariff) if given.tariff else {}
+    return _Shares(client, found, table, money_of(client, found.asset), names)
 
 
-def _published(client: SplitterClient, wanted: str | None, from_block: int) -> _Shares:
-    from meterbridge.domain.splits import PartyTable
-    from meterbridge.services.chain_events import SplitPublished
+def _names(history: History, tariff: str) -> Mapping[Address, str]:
+    from meterbridge.domain.terms import parse_terms
 
-    digits = (wanted or "").lower().removeprefix("0x")
-    found = {
-        event.split_id: event
-        for event in client.events(from_block, client.newest_block())
-        if isinstance(event, SplitPublished) and event.split_id.hex().startswith(digits)
-    }
-    if len(found) != 1:
-        known = ", ".join(f"0x{split_id.hex()[:12]}" for split_id in found) or "none"
-        raise NotOne(
-            f"--split {wanted or '(none given)'} fits {len(found)} published splits: {known}", wanted
-        )
-    (event,) = found.values()
-    return _Shares(client, event.split, PartyTable(event.parties))
+    document = history.terms(tariff).document
+    return {} if document is None else parse_terms(document).parties
 
 
-@command
+@with_options(*FINDING)
 def claimable(
+    given: Given,
     account: Annotated[
         str | None, typer.Option("--account", metavar="ADDRESS", help="Only this party.")
     ] = None,
-    contract: ContractOption = None,
     split: SplitOption = None,
-    from_block: FromBlockOption = 0,
-    tariff: TariffOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    rpc: RpcOption = DEFAULT_RPC,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what each party of a split has claimed and can claim.
 
@@ -109,36 +79,46 @@ def claimable(
 
       meterbridge claimable --contract 0x5FbDB2315678afecb367f032d93F642f64180aa3 --split 0x49f54aae
     """
-    from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.claims import claimable as claimable_now
 
-    output = Output(as_json)
-    with _shares(ledger, tariff, rpc, contract, split, from_block) as shares:
-        all_parties = claimable_now(shares.client, shares.split, shares.table)
-    found = [c for c in all_parties if account is None or str(c.party.account).lower() == account.lower()]
+    output, shares = given.output(), _shares(given, split)
+    everybody = claimable_now(shares.client, shares.split, shares.table)
+    found = [c for c in everybody if account is None or str(c.party.account).lower() == account.lower()]
     if account is not None and not found:
         raise NotOne(f"{account} is no party of split 0x{shares.split.id.hex()}", account)
-    rows = [
-        (
-            str(c.party.account),
-            str(c.party.role),
-            f"{c.party.share:,}",
-            f"{c.claimed.base_units:,}",
-            f"{c.amount.base_units:,}",
-        )
-        for c in found
-    ]
     output.table(
-        f"Split 0x{shares.split.id.hex()[:16]}, base units of {shares.split.asset}",
-        ["party", ">role", ">share", ">claimed", ">claimable"],
-        rows,
+        f"Split 0x{shares.split.id.hex()[:16]}, in {shares.money.currency.symbol} ({shares.split.asset})",
+        ["party", ">share", ">claimed", ">claimable"],
+        [_row(shares, c) for c in found],
     )
-    output.result({"split": f"0x{shares.split.id.hex()}", "parties": [_claimable_json(c) for c in found]})
+    output.result(
+        {
+            "split": f"0x{shares.split.id.hex()}",
+            "asset": shares.money.json(),
+            "parties": [_claimable_json(shares, c) for c in found],
+        }
+    )
 
 
-def _claimable_json(found: Claimable) -> dict[str, object]:
+def _row(shares: _Shares, found: Claimable) -> tuple[str, ...]:
+    return (
+        named_shortly(found.party.account, shares.names),
+        _per_cent(found.party.share, shares.split.total_shares),
+        shares.money.number(found.claimed),
+        shares.money.number(found.amount),
+    )
+
+
+def _per_cent(share: int, total: int) -> str:
+    """Write a share for people: exact where two digits are enough, else marked as about so much."""
+    hundredths, rest = divmod(share * 10_000, total)
+    return f"{'' if rest == 0 else '~'}{hundredths // 100}.{hundredths % 100:02d} %"
+
+
+def _claimable_json(shares: _Shares, found: Claimable) -> dict[str, object]:
     return {
         "account": str(found.party.account),
+        "name": shares.names.get(found.party.account),
         "role": found.party.role,
         "share": str(found.party.share),
         "offset": str(found.offset),
@@ -149,8 +129,9 @@ def _claimable_json(found: Claimable) -> dict[str, object]:
     }
 
 
-@command
+@with_options(*SENDING, *FINDING)
 def claim(
+    given: Given,
     account: Annotated[
         str | None,
         typer.Option(
@@ -163,16 +144,7 @@ def claim(
             "--to", metavar="ADDRESS", help="Pay somebody else; only the party itself may, with its key."
         ),
     ] = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFileOption = None,
-    sender: FromOption = None,
-    contract: ContractOption = None,
     split: SplitOption = None,
-    from_block: FromBlockOption = 0,
-    tariff: TariffOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    rpc: RpcOption = DEFAULT_RPC,
-    as_json: JsonOption = False,
 ) -> None:
     """Pay parties what they are entitled to.
 
@@ -186,31 +158,38 @@ def claim(
 
       meterbridge claim --keystore me.json --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
-    from meterbridge.entrypoints.cli.output import Output
-
-    output, by = Output(as_json), find_sender(keystore, password_file, sender)
+    output, by = given.output(), given.by()
     mine = str(by.address) if to is not None and account is None else account
-    with _shares(ledger, tariff, rpc, contract, split, from_block, by) as shares:
-        done = [_claim(shares, proof, to) for proof in _proofs(shares, mine)]
-    rows = [(str(c.party.account), str(c.recipient), f"{c.paid.base_units:,}") for c in done]
-    if rows:
-        output.table(f"Claims, base units of {shares.split.asset}", ["party", "paid to", ">amount"], rows)
+    shares = _shares(given, split, by)
+    done = [_claim(shares, proof, to) for proof in _proofs(shares, mine)]
+    if done:
+        output.table(
+            f"Claims, in {shares.money.currency.symbol} ({shares.split.asset})",
+            ["party", "paid to", ">amount"],
+            [_claimed_row(shares, c) for c in done],
+        )
     else:
         output.say("Nothing to claim.")
-    output.result(
-        {
-            "claims": [
-                {
-                    "account": str(c.party.account),
-                    "recipient": str(c.recipient),
-                    "paid": str(c.paid),
-                    "first": c.first,
-                    "transaction": f"0x{c.receipt.tx_hash.hex()}",
-                }
-                for c in done
-            ]
-        }
+    output.result({"asset": shares.money.json(), "claims": [_claim_json(c) for c in done]})
+
+
+def _claimed_row(shares: _Shares, done: Claim) -> tuple[str, ...]:
+    party, paid_to = (named_shortly(who, shares.names) for who in (done.party.account, done.recipient))
+    return (
+        party,
+        "itself" if done.recipient == done.party.account else paid_to,
+        shares.money.number(done.paid),
     )
+
+
+def _claim_json(done: Claim) -> dict[str, object]:
+    return {
+        "account": str(done.party.account),
+        "recipient": str(done.recipient),
+        "paid": str(done.paid),
+        "first": done.first,
+        "transaction": f"0x{done.receipt.tx_hash.hex()}",
+    }
 
 
 def _proofs(shares: _Shares, account: str | None) -> list[ShareProof]:

@@ -11,6 +11,7 @@ import typer
 from meterbridge.entrypoints.cli.columns import MapOption, SkipBadOption, parse_map
 from meterbridge.entrypoints.cli.keys import KeystoreOption, PasswordFileOption, open_signer
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
+from meterbridge.entrypoints.cli.values import parse_time, time_text
 from meterbridge.entrypoints.cli.workspace import TariffOption, workspace
 
 if TYPE_CHECKING:
@@ -122,9 +123,11 @@ def statement(
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
     sealed_at: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--sealed-at", metavar="SECONDS", help="Time of the statement, since 1970; now by default."
+            "--sealed-at",
+            metavar="TIME",
+            help="Time of the statement: 2026-12-31T12:00:00Z, or seconds since 1970; now by default.",
         ),
     ] = None,
     tariff: TariffOption = None,
@@ -141,29 +144,41 @@ def statement(
     """
     import time
 
+    from meterbridge.adapters.statement_files import keep_statement
+    from meterbridge.domain.currency import Currency
     from meterbridge.domain.errors import BadStatement
     from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.entrypoints.statement_files import keep_statement
-    from meterbridge.services.statements import make_statements
+    from meterbridge.services.statements import LeftOut, make_statements
 
     output, signer = Output(as_json), open_signer(keystore, password_file)
     with workspace(ledger) as opened:
         record = opened.tariff(tariff)
         now = int(time.time())
-        at = now if sealed_at is None else sealed_at
+        at = now if sealed_at is None else parse_time(sealed_at)
         if at > now + CLOCK_TOLERANCE:
             raise BadStatement(
-                f"--sealed-at {at} lies in the future; nothing could be stated before then (it is {now})", at
+                f"--sealed-at {time_text(at)} lies in the future; nothing could be stated before then", at
             )
-        made = make_statements(opened.ledger, record, at, signer)
+        left: list[LeftOut] = []
+        made = make_statements(opened.ledger, record, at, signer, on_left_out=left.append)
+        if left and not made:
+            raise left[0].error
+        for out in left:
+            output.warn(f"{out.payer} is left out: {out.error}")
         files = [keep_statement(opened.folder, signed) for signed in made]
-        names = opened.names(record)
+        names, terms = opened.names(record), record.terms()
+    currency = Currency(terms.symbol, terms.decimals)
     if not made:
         output.say("No account has anything new to state.")
     for signed, file in zip(made, files, strict=True):
+        prices = [record.tariff.price_down(line.usage) for line in signed.statement.lines]
         rows = [
-            (names[x.payer], f"{record.tariff.price_down(x.usage).base_units:,}", x.head.hex()[:16])
-            for x in signed.statement.lines
+            (names[line.payer], currency.number(price), str(price), line.head.hex()[:16])
+            for line, price in zip(signed.statement.lines, prices, strict=True)
         ]
-        output.table(f"{file}, by {signed.signer}", ["payer", ">price so far, base units", "head"], rows)
+        output.table(
+            f"{file}, sealed at {time_text(signed.statement.sealed_at)} by {signed.signer}",
+            ["payer", f">price so far, {currency.symbol}", ">base units", "head"],
+            rows,
+        )
     output.result({"statements": [str(file) for file in files], "signer": str(signer.address)})

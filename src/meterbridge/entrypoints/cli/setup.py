@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meterbridge.entrypoints.cli.keys import FromOption, KeystoreOption, PasswordFileOption, find_sender
-from meterbridge.entrypoints.cli.running import (
-    DEFAULT_LEDGER,
-    DEFAULT_RPC,
-    JsonOption,
-    LedgerOption,
-    RpcOption,
-    command,
-)
-from meterbridge.entrypoints.cli.workspace import TariffOption, splitter_at, splitter_of, workspace
+from meterbridge.entrypoints.cli.shared import LEDGER, SENDING, Given, with_options
+from meterbridge.entrypoints.cli.values import parse_time, time_text
+from meterbridge.entrypoints.cli.workspace import splitter_at, splitter_of, workspace
 
 if TYPE_CHECKING:
-    from meterbridge.domain.addresses import Address
     from meterbridge.domain.splits import Party
-    from meterbridge.domain.statements import Domain
-    from meterbridge.services.records import TariffRecord
 
 accounts = typer.Typer(
     no_args_is_help=True, help="Payers that a ledger meters.\n\nExample: meterbridge account list"
@@ -30,8 +20,9 @@ accounts = typer.Typer(
 FOREVER = 2**64 - 1
 
 
-@command
+@with_options(*SENDING, "ledger", "rpc")
 def init(
+    given: Given,
     contract: Annotated[str, typer.Option("--contract", metavar="ADDRESS", help="The splitter.")],
     asset: Annotated[str, typer.Option("--asset", metavar="ADDRESS", help="The token that payers deposit.")],
     parties: Annotated[
@@ -46,12 +37,6 @@ def init(
     thaw_period: Annotated[
         int, typer.Option("--thaw-period", min=0, metavar="SECONDS", help="From thawing to withdrawing.")
     ] = 3600,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFileOption = None,
-    sender: FromOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    rpc: RpcOption = DEFAULT_RPC,
-    as_json: JsonOption = False,
 ) -> None:
     """Publish a split and a tariff, and begin a ledger for them.
 
@@ -60,51 +45,40 @@ def init(
     Example: meterbridge init --contract 0x5FbD… --asset 0xe7f1… --parties parties.json --terms terms.json
     """
     from meterbridge.domain.addresses import Address
-    from meterbridge.entrypoints.cli.output import Output
+    from meterbridge.library.publishing import publish, tariff_record
 
-    output, provider = Output(as_json), find_sender(keystore, password_file, sender)
-    client = splitter_at(rpc, Address.parse(contract), provider)
-    record = _record(
-        client.domain, provider.address, Address.parse(asset), parties, terms, scale, thaw_period
+    output, provider = given.output(), given.by()
+    client = splitter_at(given.rpc, Address.parse(contract), provider)
+    record = tariff_record(
+        client.domain,
+        provider.address,
+        Address.parse(asset),
+        _parties(parties),
+        _document(terms),
+        scale=scale,
+        thaw_period=thaw_period,
     )
-    with workspace(ledger, create=True) as opened:
-        if record.id not in {known.id for known in opened.ledger.tariffs()}:
-            client.publish_split(record.split, record.parties)
-            client.publish_tariff(record.tariff, record.document)
-        opened.ledger.add_tariff(record)
-        opened.segments.put_tariff(record)
+    with workspace(given.ledger, create=True) as opened:
+        publish(client, opened, record)
     output.say(f"Tariff 0x{record.id.hex()} on {contract}, split 0x{record.split.id.hex()}.")
     output.say("Next: meterbridge signer ADDRESS, and meterbridge account add ADDRESS --customer NAME")
-    output.result({"tariff": f"0x{record.id.hex()}", "split": f"0x{record.split.id.hex()}", "ledger": ledger})
+    output.result(
+        {"tariff": f"0x{record.id.hex()}", "split": f"0x{record.split.id.hex()}", "ledger": given.ledger}
+    )
 
 
-def _record(
-    domain: Domain,
-    provider: Address,
-    asset: Address,
-    parties: Path,
-    terms: Path,
-    scale: int,
-    thaw_period: int,
-) -> TariffRecord:
+def _document(file: Path) -> dict[str, object]:
+    from meterbridge.adapters.json_files import read_json
     from meterbridge.domain.errors import BadTariff
-    from meterbridge.domain.splits import PartyTable
-    from meterbridge.domain.tariffs import terms_document
-    from meterbridge.domain.terms import tariff_from_document
-    from meterbridge.entrypoints.json_files import read_json
-    from meterbridge.services.records import TariffRecord
 
-    document = read_json(terms)
+    document = read_json(file)
     if not isinstance(document, dict):
-        raise BadTariff(f"{terms} holds no JSON object", str(terms))
-    table = PartyTable(_parties(parties))
-    split = table.split(asset)
-    tariff = tariff_from_document(document, provider, split.id, scale, thaw_period)
-    return TariffRecord(domain, tariff, split, table.parties, terms_document(document))
+        raise BadTariff(f"{file} holds no JSON object", str(file))
+    return document
 
 
 def _parties(file: Path) -> list[Party]:
-    from meterbridge.entrypoints.json_files import read_json
+    from meterbridge.adapters.json_files import read_json
     from meterbridge.services.json_fields import Fields
     from meterbridge.services.struct_json import PARTY_KEYS, read_party
 
@@ -112,22 +86,18 @@ def _parties(file: Path) -> list[Party]:
     return [read_party(entry) for entry in listed.objects("parties", PARTY_KEYS)]
 
 
-@command
+@with_options(*SENDING, *LEDGER, "rpc")
 def signer(
+    given: Given,
     address: Annotated[str, typer.Argument(help="The meter's address.")],
     until: Annotated[
-        int,
+        str | None,
         typer.Option(
-            "--until", min=0, metavar="SECONDS", help="Last time it may sign, since 1970; 0 revokes."
+            "--until",
+            metavar="TIME",
+            help="Last time it may sign: 2026-12-31, 2026-12-31T12:00:00Z, or seconds since 1970; 0 revokes.",
         ),
-    ] = FOREVER,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFileOption = None,
-    sender: FromOption = None,
-    tariff: TariffOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    rpc: RpcOption = DEFAULT_RPC,
-    as_json: JsonOption = False,
+    ] = None,
 ) -> None:
     """Let a key sign statements for you, retire it, or revoke it.
 
@@ -136,29 +106,27 @@ def signer(
     Example: meterbridge signer 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --keystore provider.json
     """
     from meterbridge.domain.addresses import Address
-    from meterbridge.entrypoints.cli.output import Output
 
-    output, provider = Output(as_json), find_sender(keystore, password_file, sender)
-    meter = Address.parse(address)
-    with workspace(ledger) as opened:
-        record = opened.tariff(tariff)
-    receipt = splitter_of(rpc, record.domain, provider).set_signer(meter, until)
-    output.say(f"{meter} may sign for {provider.address} until {until}." if until else f"{meter} is revoked.")
+    output, provider = given.output(), given.by()
+    meter, last = Address.parse(address), FOREVER if until is None else parse_time(until)
+    with workspace(given.ledger) as opened:
+        record = opened.tariff(given.tariff)
+    receipt = splitter_of(given.rpc, record.domain, provider).set_signer(meter, last)
+    allowed = "for ever" if last == FOREVER else f"until {time_text(last)}"
+    output.say(f"{meter} may sign for {provider.address} {allowed}." if last else f"{meter} is revoked.")
     if provider.address != record.tariff.provider:
         output.warn(f"the tariff's provider is {record.tariff.provider}, not {provider.address}")
-    output.result({"signer": str(meter), "until": str(until), "transaction": f"0x{receipt.tx_hash.hex()}"})
+    output.result({"signer": str(meter), "until": str(last), "transaction": f"0x{receipt.tx_hash.hex()}"})
 
 
 @accounts.command()
-@command
+@with_options(*LEDGER)
 def add(
+    given: Given,
     payer: Annotated[str, typer.Argument(help="The payer's address.")],
     customer: Annotated[
         str | None, typer.Option("--customer", metavar="NAME", help="The name in usage logs.")
     ] = None,
-    tariff: TariffOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    as_json: JsonOption = False,
 ) -> None:
     """Open an account for a payer, with a fresh secret blind.
 
@@ -167,13 +135,12 @@ def add(
     Example: meterbridge account add 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --customer acme
     """
     from meterbridge.domain.addresses import Address
-    from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.metering import ensure_account
     from meterbridge.services.records import AccountKey
 
-    output = Output(as_json)
-    with workspace(ledger) as opened:
-        record = opened.tariff(tariff)
+    output = given.output()
+    with workspace(given.ledger) as opened:
+        record = opened.tariff(given.tariff)
         key = AccountKey(record.domain, record.id, Address.parse(payer))
         account = ensure_account(opened.ledger, key, customer)
     output.say(f"{account.customer or 'no name'}: {account.key.payer}")
@@ -181,18 +148,14 @@ def add(
 
 
 @accounts.command(name="list")
-@command
-def list_(
-    tariff: TariffOption = None, ledger: LedgerOption = DEFAULT_LEDGER, as_json: JsonOption = False
-) -> None:
+@with_options(*LEDGER)
+def list_(given: Given) -> None:
     """List the payers of a tariff.
 
     Example: meterbridge account list
     """
-    from meterbridge.entrypoints.cli.output import Output
-
-    output = Output(as_json)
-    with workspace(ledger) as opened:
-        found = opened.ledger.accounts(opened.tariff(tariff).id)
+    output = given.output()
+    with workspace(given.ledger) as opened:
+        found = opened.ledger.accounts(opened.tariff(given.tariff).id)
     output.table("", ["customer", "payer"], [(a.customer or "", str(a.key.payer)) for a in found])
     output.result({"accounts": [{"customer": a.customer, "payer": str(a.key.payer)} for a in found]})

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.entrypoints.cli.running import DEFAULT_LEDGER, JsonOption, LedgerOption, command
-from meterbridge.entrypoints.cli.settling import FromBlockOption
+from meterbridge.entrypoints.cli.shared import FromBlockOption
+from meterbridge.entrypoints.cli.values import named, time_text
 from meterbridge.entrypoints.cli.workspace import TariffOption, splitter_of, workspace
 
 if TYPE_CHECKING:
-    from meterbridge.adapters.chain import SplitterClient
-    from meterbridge.services.chain_events import Settled
+    from meterbridge.domain.terms import Terms
+    from meterbridge.domain.units import AssetAmount
     from meterbridge.services.proofs import ReceiptProof, VerifiedReceipt
-
-
-class NotOnChain(MeterbridgeError):
-    """A proof holds in itself, and the chain says something else."""
 
 
 @command
@@ -45,8 +41,8 @@ def prove(
 
     Example: meterbridge prove chatcmpl-8d1f --source gateway/openai
     """
+    from meterbridge.adapters.json_files import write_json
     from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.entrypoints.json_files import write_json
     from meterbridge.services.ledger_errors import UnknownReceipt
     from meterbridge.services.proof_json import proof_to_json
     from meterbridge.services.proofs import prove as prove_receipt
@@ -89,8 +85,8 @@ def verify(
 
     Example: meterbridge verify demo-out/proofs/*.json
     """
+    from meterbridge.adapters.json_files import read_json
     from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.entrypoints.json_files import read_json
     from meterbridge.services.proof_json import proof_from_json
     from meterbridge.services.proofs import verify_proof
 
@@ -102,7 +98,8 @@ def verify(
             _on_chain(rpc, proof, verified, from_block) if rpc is not None else []
         )
         output.table(f"{file.name}: everything holds", ["step", "shown"], facts)
-        shown.append({"file": str(file), **dict(facts)})
+        amounts = {"price": str(verified.price), "part": str(verified.part), "asset": str(proof.split.asset)}
+        shown.append({"file": str(file), **amounts, **dict(facts)})
     if rpc is None:
         output.say(
             "Not asked: whether the provider had authorised the signer. Add --rpc URL to ask the chain."
@@ -113,13 +110,13 @@ def verify(
 def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, str]]:
     from meterbridge.domain.terms import parse_terms
 
-    proven, element = proof.proven, proof.element
-    meters = parse_terms(proof.document).meters
+    proven, element, terms = proof.proven, proof.element, parse_terms(proof.document)
     counts = ", ".join(
-        f"{lane:,} {meters[i].name if i < len(meters) else i}"
+        f"{lane:,} {terms.meters[i].name if i < len(terms.meters) else i}"
         for i, lane in enumerate(proven.receipt.usage.lanes)
         if lane
     )
+    party = verified.share.party
     return [
         ("event", f"{proven.event_id} by {proven.source}"),
         ("receipt", f"0x{proven.receipt.id.hex()}"),
@@ -130,60 +127,36 @@ def _facts(proof: ReceiptProof, verified: VerifiedReceipt) -> list[tuple[str, st
         ),
         ("log", f"batch {element.index + 1} of {element.size} in the {verified.kind.value}"),
         ("head", f"0x{proof.head.hash().hex()}"),
-        ("statement", f"sealed at {verified.sealed_at} by {verified.signer}"),
+        ("statement", f"sealed at {time_text(verified.sealed_at)} by {verified.signer}"),
         ("payer", str(verified.account.payer)),
-        ("tariff", f"0x{proof.tariff.id.hex()}"),
-        ("price of this call", f"{verified.price} base units of {proof.split.asset}"),
-        ("party", f"{verified.share.party.account}, role {verified.share.party.role}"),
-        ("share", f"{verified.share.party.share} of {proof.split.total_shares}, from {verified.offset} on"),
-        ("its part", f"{verified.part} base units"),
+        ("tariff", f"0x{proof.tariff.id.hex()}, {terms.name}"),
+        ("price of this call", f"{_money(terms, verified.price)}, in {proof.split.asset}"),
+        ("party", f"{named(party.account, terms.parties)}, role {party.role}"),
+        ("share", f"{party.share} of {proof.split.total_shares}, from {verified.offset} on"),
+        ("its part", _money(terms, verified.part)),
     ]
+
+
+def _money(terms: Terms, amount: AssetAmount) -> str:
+    """Write an amount as the tariff's document says; the proof stands on its own, without a node."""
+    from meterbridge.domain.currency import Currency
+
+    return f"{Currency(terms.symbol, terms.decimals).text(amount)} ({amount} base units)"
 
 
 def _on_chain(
     rpc: str, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
 ) -> list[tuple[str, str]]:
+    from meterbridge.adapters.chain.history import History
+    from meterbridge.domain.terms import parse_terms
+    from meterbridge.services.confirming import confirm
+
     client = splitter_of(rpc, verified.account.domain)
-    until = client.signer_until(verified.provider, verified.signer)
-    if until == 0 or verified.sealed_at > until:
-        raise NotOnChain(
-            f"{verified.provider} lets {verified.signer} sign until {until}, not at {verified.sealed_at}",
-            until,
-        )
-    settled = _settlement_of(client, proof, verified, from_block)
+    found = confirm(client, History(client, from_block), proof, verified)
+    drawn = _money(parse_terms(proof.document), found.settled.drawn)
     released = "yes" if client.runs_released_code() else "no"
     return [
-        ("signer authorised", f"until {until}"),
-        ("settled", f"in block {settled.at.block}, drawing {settled.drawn} base units"),
+        ("signer authorised", f"until {time_text(found.until)}"),
+        ("settled", f"in block {found.settled.at.block}, drawing {drawn}"),
         ("contract is this release", released),
     ]
-
-
-def _settlement_of(
-    client: SplitterClient, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
-) -> Settled:
-    """Return the event that settled just this head; a later statement settles no earlier one.
-
-    Raises:
-        NotOnChain: when there is none.
-    """
-    from meterbridge.services.chain_events import Settled
-
-    wanted = (
-        proof.tariff.id,
-        verified.account.payer,
-        verified.sealed_at,
-        proof.head.hash(),
-        proof.head.usage(),
-    )
-    for event in client.events(from_block, client.newest_block()):
-        if isinstance(event, Settled):
-            found = (event.tariff_id, event.payer, event.sealed_at, event.head, event.usage)
-            if found == wanted:
-                return event
-    stands = client.escrow(proof.tariff.id, verified.account.payer).sealed_at
-    raise NotOnChain(
-        f"the statement of {verified.sealed_at} was never settled with this head (the account stands at "
-        f"{stands}); if it was skipped for a later one, ask for a proof under that one",
-        stands,
-    )
