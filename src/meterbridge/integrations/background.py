@@ -36,6 +36,14 @@ class Background:
         """Hand a record over."""
         self._queue.put(record)
 
+    def offer(self, record: Sendable) -> bool:
+        """Hand a record over unless the queue is full, and tell whether that was done."""
+        try:
+            self._queue.put_nowait(record)
+        except queue.Full:
+            return False
+        return True
+
     def close(self) -> None:
         """Send what was handed over, or leave it in the spool, and end."""
         atexit.unregister(self.close)

@@ -11,7 +11,7 @@ import pytest
 
 from meterbridge.client import Client
 from meterbridge.integrations.asgi import MeterbridgeMiddleware
-from meterbridge.integrations.httpx import MeteredTransport
+from meterbridge.integrations.httpx import AsyncMeteredTransport, MeteredTransport
 
 CHAT = {
     "id": "chatcmpl-9",
@@ -104,3 +104,60 @@ def test_the_httpx_transport_reads_what_a_provider_answers(live, body, kind, exp
     with httpx.Client(transport=transport) as client:
         assert client.post("http://provider/v1/chat").content == body
     assert live.usage()[:3] == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (json.dumps(CHAT).encode(), "application/json", (20, 0, 5)),
+        (events(ANTHROPIC), "text/event-stream", (30, 0, 60)),
+    ],
+)
+def test_the_awaited_httpx_transport_reads_what_a_provider_answers(live, body, kind, expected):
+    async def parts():
+        yield body[:40]
+        yield body[40:]
+
+    async def go():
+        answer = lambda _request: httpx.Response(200, content=parts(), headers={"Content-Type": kind})  # noqa: E731
+        upstream, meter = httpx.MockTransport(answer), Client(live.url, live.book.key)
+        transport = AsyncMeteredTransport(upstream, meter, lambda _request: support.PAYER)
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert (await client.post("http://provider/v1/chat")).content == body
+
+    asyncio.run(go())
+    assert live.usage()[:3] == expected
+
+
+def test_a_stream_that_its_reader_leaves_early_is_counted_as_far_as_it_was_read(live):
+    body = events(ANTHROPIC)
+
+    async def parts():
+        yield body[:-60]
+        await asyncio.sleep(60)  # the provider stalls, and the caller gives up
+        yield body[-60:]
+
+    async def go():
+        kind = {"Content-Type": "text/event-stream"}
+        upstream = httpx.MockTransport(lambda _request: httpx.Response(200, content=parts(), headers=kind))
+        transport = AsyncMeteredTransport(
+            upstream, Client(live.url, live.book.key), lambda _request: support.PAYER
+        )
+        async with httpx.AsyncClient(transport=transport) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await client.post("http://provider/v1/chat")
+
+    asyncio.run(go())
+    assert live.usage()[:3] == (30, 0, 40)
+
+
+def test_requests_of_nobody_pass_the_awaited_transport_unmetered(live):
+    async def go():
+        upstream = httpx.MockTransport(lambda request: httpx.Response(200, json=dict(request.headers)))
+        transport = AsyncMeteredTransport(upstream, Client(live.url, live.book.key), lambda _request: None)
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert "gzip" in (await client.get("http://provider/")).json()["accept-encoding"]
+
+    asyncio.run(go())
+    assert live.usage() == (0,) * 8

@@ -202,6 +202,29 @@ def test_a_worker_that_died_turns_readiness_false(live):
     }
 
 
+def test_settling_that_stalls_turns_readiness_false_and_recovers_by_itself(live):
+    """Indexer-rs #1094: money never piles up unsettled behind a service that calls itself ready."""
+    clock = [0.0]
+    worker = stalled_worker(live, clock)
+    outage = [True]
+
+    def settle(_record, _signed):
+        if outage[0]:
+            raise MeterbridgeError("the node is away")
+
+    worker._work.settle = settle
+    live.send(support.event("a"))
+    assert worker.round() is False  # sealed and signed, but not settled
+    clock[0] = live.deps.settings.settle_seconds + 1.0
+    answer = live.http.get("/readyz")
+    assert (answer.status_code, list(answer.json()["failing"])) == (503, ["settling"])
+    assert "the node is away" in answer.json()["failing"]["settling"]
+    outage[0] = False
+    assert worker.round() is True
+    assert live.http.get("/readyz").status_code == 200
+    worker._thread = threading.Thread()  # nothing to wait for at the end
+
+
 def test_a_batch_never_grows_past_its_limit(book, serve):
     """Indexer-rs #143, xmtpd #563: more receipts make more batches."""
     with serve(book, batch_receipts=7) as live:

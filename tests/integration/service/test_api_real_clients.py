@@ -122,6 +122,41 @@ def test_a_refused_span_is_a_partial_success_as_otlp_has_it(live):
     assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
 
 
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+
+@pytest.mark.parametrize("kind", ["application/x-protobuf", "application/json"])
+def test_a_refused_export_is_a_status_message_as_otlp_has_it(live, kind):
+    from google.rpc.status_pb2 import Status  # Google's own reading of it
+
+    for body, headers, status, code in (
+        (b"\xff\xff", {}, 400, 3),
+        (b"", {"Authorization": "Bearer mb_nobody"}, 401, 16),
+        (b"", {"Content-Encoding": "br"}, 415, 3),
+    ):
+        answer = live.http.post("/v1/traces", content=body, headers={"Content-Type": kind, **headers})
+        assert (answer.status_code, answer.headers["content-type"]) == (status, kind)
+        is_json = kind == "application/json"
+        found = Status(**answer.json()) if is_json else Status.FromString(answer.content)
+        assert found.code == code
+        assert len(found.message) > 20
+
+
+def test_an_exporter_may_repeat_what_was_refused_for_want_of_room(book, serve):
+    from google.rpc.status_pb2 import Status
+
+    with serve(book, inflight_bytes=10) as live:
+        live.deps.bodies._held = 10  # as long bodies of others would
+        answer = live.http.post("/v1/traces", content=b"\x00" * 100, headers=PROTOBUF)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert Status.FromString(answer.content).code == 14
+
+
+def test_whoever_speaks_no_otlp_gets_a_problem_document(live):
+    answer = live.http.post("/v1/traces", content=b"<xml/>", headers={"Content-Type": "text/xml"})
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+
+
 LITELLM = """
 import asyncio, os, sys
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"

@@ -15,9 +15,11 @@ from meterbridge.adapters.intake import shapes
 from meterbridge.adapters.intake.api_keys import ApiKey
 from meterbridge.adapters.intake.recorder import CONFLICT, Recorded, Submission
 from meterbridge.adapters.intake.shapes import BadBody, Body, Refused, TooManyEvents, UnknownMediaType
+from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.entrypoints.api import examples
 from meterbridge.entrypoints.api.deps import Deps, deps_of, ingest_key
-from meterbridge.entrypoints.api.problems import Problem, documented
+from meterbridge.entrypoints.api.otlp import documented_refusals, refusal
+from meterbridge.entrypoints.api.problems import Problem, documented, problem_of
 
 router = APIRouter(tags=["usage in"])
 _INLINE_BYTES: Final = 16_384
@@ -95,8 +97,7 @@ async def post_events(request: Request) -> Response:
 @router.post(
     "/v1/traces",
     responses={
-        **_REFUSALS,
-        **documented(422),
+        **documented_refusals(400, 401, 403, 404, 413, 415, 422, 429, 503),
         200: {"description": "ExportTraceServiceResponse", "content": examples.TRACES_ANSWER},
     },
     openapi_extra={**examples.INGEST, "requestBody": examples.TRACES_BODY},
@@ -104,14 +105,20 @@ async def post_events(request: Request) -> Response:
 async def post_traces(request: Request) -> Response:
     """Take an OTLP/HTTP trace export: spans with GenAI usage attributes count, all others are left out.
 
-    Refused spans are reported as OTLP's partial success, since an exporter must not repeat them.
+    Refused spans are reported as OTLP's partial success, since an exporter must not repeat them. A request
+    that is refused as a whole is answered with OTLP's `Status`, in the encoding of the request.
     """
     media_type = _media_type(request)
 
     def read(body: bytes, source: str, most: int) -> Body:
         return shapes.read_traces(body, media_type, source, most)
 
-    _, result = await _take(request, "opentelemetry", read)
+    try:
+        _, result = await _take(request, "opentelemetry", read)
+    except Problem as problem:
+        return refusal(media_type, problem)
+    except MeterbridgeError as error:
+        return refusal(media_type, problem_of(error))
     return examples.traces_answer(media_type, len(result.refused), _summary(result.refused))
 
 
