@@ -170,11 +170,10 @@ class ColumnReader:
         columns = [self._coded(table, name) for name in names]
         combined = np.zeros(len(table), dtype=np.int64)
         for column in columns:  # no product of two sizes exceeds the square of the rows
-            combined = np.unique(combined, return_inverse=True)[1] if combined.any() else combined
-            combined = combined * len(column.values) + column.codes
-        _, examples, codes = np.unique(combined, return_index=True, return_inverse=True)
+            combined = _renumbered(combined)[0] * len(column.values) + column.codes
+        codes, examples = _renumbered(combined)
         values = [tuple(c.values[int(c.codes[row])] for c in columns) for row in examples.tolist()]
-        return Coded(codes.astype(np.int64), values), examples.astype(np.int64)
+        return Coded(codes, values), examples
 
     def _column(self, table: Any, name: str) -> Any:
         if name not in table.schema.names:
@@ -182,6 +181,19 @@ class ColumnReader:
                 raise NotPlain
             return pa.nulls(len(table), pa.int64())
         return _whole(table[name])
+
+
+def _renumbered(numbers: Ints) -> tuple[Ints, Ints]:
+    """Return numbers without gaps, in the same order, and the first row of each."""
+    size = int(numbers.max()) + 1
+    if size > 8 * len(numbers) + 64:  # few among many: sorting costs less than counting
+        _, examples, codes = np.unique(numbers, return_index=True, return_inverse=True)
+        return codes.astype(np.int64), examples.astype(np.int64)
+    first = np.full(size, -1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the last one written stays
+    present = first >= 0
+    codes = (np.cumsum(present) - 1)[numbers]
+    return codes, first[present]
 
 
 def _whole(column: Any) -> Any:
