@@ -21,6 +21,7 @@ from meterbridge.domain.splits import Party, PartyTable
 from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.domain.tariffs import terms_document
 from meterbridge.domain.terms import tariff_from_document
+from meterbridge.services.corrections import correct
 from meterbridge.services.metering import import_usage
 from meterbridge.services.records import AccountKey, TariffRecord
 from meterbridge.services.sealing import seal
@@ -77,6 +78,7 @@ class Books:
     record: TariffRecord = field(default_factory=tariff_record)
     database: str | None = None
     numbers: Any = field(default_factory=itertools.count)
+    events: dict[tuple[Address, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = open_books(self.folder, self.database)
@@ -95,13 +97,24 @@ class Books:
         assert not report.bad, report.bad
         seal(self.ledger, self.segments, self.record.id)
 
+    def take_back(self, payer: Address, tokens: int) -> None:
+        """Void an event of a payer with so many tokens, and seal that."""
+        event_id = self.events.pop((payer, tokens))
+        located = self.ledger.locate(self.record.id, "gateway", event_id)
+        assert located is not None
+        log, receipt_id = located
+        told = {"replacement": None, "occurred_at": 1_700_000_000_000, "reason": "counted twice"}
+        correct(self.ledger, self.segments, log.account, receipt_id, **told)
+        seal(self.ledger, self.segments, self.record.id)
+
     def state(self, sealed_at: int, **options: Any) -> list[SignedStatement]:
         return make_statements(self.ledger, self.record, sealed_at, METER, **options)
 
     def _event(self, number: int, payer: Address, tokens: int) -> UsageEvent:
+        event_id = self.events[payer, tokens] = f"call-{next(self.numbers):08d}"
         return UsageEvent(
             "gateway",
-            f"call-{next(self.numbers):08d}",
+            event_id,
             1_700_000_000_000 + number,
             payer.raw.hex(),
             {"input": tokens},

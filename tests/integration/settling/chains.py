@@ -80,6 +80,12 @@ class Town:
         self.tick()
         self.books.state(self.splitter.now())
 
+    def credit(self, payer: LocalSigner, tokens: int) -> None:
+        """Take usage back: the last event of a payer is replaced, and what follows is stated."""
+        self.books.take_back(payer.address, tokens)
+        self.tick()
+        self.books.state(self.splitter.now())
+
     def tick(self, seconds: int = 1) -> None:
         self.net.wait_until(self.splitter.now() + seconds)
 

@@ -117,3 +117,23 @@ def test_statement_of_the_future_waits_for_the_chain_to_get_there(town: Town) ->
     town.tick(2000)
     settler.step()
     assert town.states() == ["final"]
+
+
+def test_correction_that_draws_nothing_is_sent_while_an_older_one_would_draw_too_much(town: Town) -> None:
+    town.deposit(town.payer, 1000)
+    town.state({town.payer: 100})
+    settler = town.settler()
+    settler.step()
+    assert town.pot() == 100
+    town.state({town.payer: 400})  # signed, in the world, and wrong
+    town.credit(town.payer, 400)
+    settler.step()
+    assert town.states() == ["final", "superseded", "final"]
+    assert (town.pot(), town.nonce()) == (100, 2)
+    [wrong] = [d for d in town.deliveries() if d.state == "superseded"]
+    signed = town.books.ledger.signed_statement(wrong)
+    town.splitter.settle(town.books.record.tariff, signed)  # somebody who would like the 400
+    assert town.pot() == 100
+    town.credit(town.payer, 100)  # nothing older can draw more: not worth sending
+    settler.step()
+    assert (town.states()[-1], town.nonce()) == ("waiting", 2)

@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from meterbridge.adapters.sql.assets import SUBMISSIONS
+from meterbridge.adapters.sql.database import SqlSelect
 from meterbridge.adapters.sql.registry import DEPLOYMENTS, TARIFFS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS
 from meterbridge.adapters.tables.base import table_of
@@ -35,29 +36,47 @@ _FAILED: Final = DeliveryState.FAILED.value
 _LOCK: Final = 0x6D657465_72656E72  # "meterenr"
 
 
+def is_enrolled(connection: Connection, domain: Domain) -> bool:
+    """Tell whether `enroll` would change nothing: most passes find it so, and wait for no writer."""
+    changes = (_missing(domain), _to_close(domain), _paid_by_others(domain))
+    return all(connection.execute(query.limit(1)).first() is None for query in changes)
+
+
 def enroll(connection: Connection, domain: Domain, now: int) -> int:
     """Give each statement of a contract a delivery; close those that later statements cover."""
     if connection.dialect.name == "postgresql":
         # Two processes that close the same rows in different orders would wait for each other.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     added = len(connection.execute(_insert_missing(connection, domain, now)).all())
-    mine = and_(DELIVERIES.c.chain_id == domain.chain_id, DELIVERIES.c.state.in_(_UNSIGNED))
-    here = and_(mine, DELIVERIES.c.contract == domain.verifying_contract.raw)
-    done = and_(DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing)
-    chain = and_(DELIVERIES.c.chain_id == domain.chain_id, done)
-    connection.execute(update(DELIVERIES).where(chain, covered()).values(owing=False))
-    closing = connection.execute(select(DELIVERIES).where(here, covered())).all()
-    if closing:
-        closed = {
-            "state": DeliveryState.SUPERSEDED.value,
-            "reason": "later statements cover each of its lines",
-            "lease_holder": None,
-        }
-        ids = [row.id for row in closing]
-        connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**closed))
-        for row in closing:
-            _pass_on_age(connection, bytes(row.digest), row.since)
+    paid = [row.id for row in connection.execute(_paid_by_others(domain))]
+    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(paid)).values(owing=False))
+    closing = connection.execute(_to_close(domain)).all()
+    closed = {
+        "state": DeliveryState.SUPERSEDED.value,
+        "reason": "later statements cover each of its lines",
+        "lease_holder": None,
+    }
+    ids = [row.id for row in closing]
+    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**closed))
+    for row in closing:
+        _pass_on_age(connection, bytes(row.digest), row.since)
     return added
+
+
+def _here(domain: Domain) -> ColumnElement[bool]:
+    contract = DELIVERIES.c.contract == domain.verifying_contract.raw
+    return and_(DELIVERIES.c.chain_id == domain.chain_id, contract)
+
+
+def _to_close(domain: Domain) -> SqlSelect:
+    """Select what is not signed yet and need not be."""
+    return select(DELIVERIES).where(_here(domain), DELIVERIES.c.state.in_(_UNSIGNED), covered())
+
+
+def _paid_by_others(domain: Domain) -> SqlSelect:
+    """Select settled statements whose rest a later one draws."""
+    owing = and_(DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing)
+    return select(DELIVERIES).where(_here(domain), owing, covered())
 
 
 def revive(connection: Connection, failed: Delivery) -> None:
@@ -73,7 +92,6 @@ def revive(connection: Connection, failed: Delivery) -> None:
 
 def _insert_missing(connection: Connection, domain: Domain, now: int) -> ReturningInsert[tuple[int]]:
     lines = select(func.count()).where(LINES.c.statement == STATEMENTS.c.id).scalar_subquery()
-    known = exists().where(DELIVERIES.c.digest == STATEMENTS.c.digest)
     settled = exists().where(SUBMISSIONS.c.digest == STATEMENTS.c.digest, SUBMISSIONS.c.state == "settled")
     values = {
         "chain_id": DEPLOYMENTS.c.chain_id,
@@ -92,8 +110,19 @@ def _insert_missing(connection: Connection, domain: Domain, now: int) -> Returni
         "owing": settled,
         "lease_until": literal(0),
     }
-    found = (
-        select(*(column.label(name) for name, column in values.items()))
+    found = _missing(domain).with_only_columns(*(column.label(name) for name, column in values.items()))
+    if connection.dialect.name == "postgresql":
+        skipping: Insert = postgresql.insert(DELIVERIES).on_conflict_do_nothing()
+    else:
+        skipping = sqlite.insert(DELIVERIES).on_conflict_do_nothing()
+    return skipping.from_select(list(values), found).returning(DELIVERIES.c.id)
+
+
+def _missing(domain: Domain) -> SqlSelect:
+    """Select the statements of a contract that have no delivery, in the order in which they were stored."""
+    known = exists().where(DELIVERIES.c.digest == STATEMENTS.c.digest)
+    return (
+        select(STATEMENTS.c.digest)
         .select_from(STATEMENTS)
         .join(TARIFFS, TARIFFS.c.id == STATEMENTS.c.tariff)
         .join(DEPLOYMENTS, DEPLOYMENTS.c.id == TARIFFS.c.deployment)
@@ -104,11 +133,6 @@ def _insert_missing(connection: Connection, domain: Domain, now: int) -> Returni
         )
         .order_by(STATEMENTS.c.id)
     )
-    if connection.dialect.name == "postgresql":
-        skipping: Insert = postgresql.insert(DELIVERIES).on_conflict_do_nothing()
-    else:
-        skipping = sqlite.insert(DELIVERIES).on_conflict_do_nothing()
-    return skipping.from_select(list(values), found).returning(DELIVERIES.c.id)
 
 
 def covered() -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from meterbridge.adapters.sql.assets import store_submission
 from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
-from meterbridge.adapters.sql.enrolment import DELIVERIES, covered, enroll, revive
+from meterbridge.adapters.sql.enrolment import DELIVERIES, covered, enroll, is_enrolled, revive
 from meterbridge.adapters.sql.whole_statements import read_statement
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.outbox import AttemptRow, NonceRow
@@ -46,6 +46,9 @@ class SqlOutbox:
 
     def enroll(self, domain: Domain, now: int) -> int:
         """See `Outbox`."""
+        with self._database.read() as connection:
+            if is_enrolled(connection, domain):
+                return 0
         with self._database.write() as connection:
             return enroll(connection, domain, now)
 

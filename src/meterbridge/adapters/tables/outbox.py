@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary
 from sqlmodel import Field
 
 from meterbridge.adapters.tables.base import BIG_KEY, LedgerTable, WholeColumn
@@ -60,7 +60,6 @@ class AttemptRow(LedgerTable, table=True):
     __table_args__ = (
         CheckConstraint("kind IN ('settle', 'cancel')", name="kind"),
         CheckConstraint("state IN ('signed', 'sent', 'reverted', 'lost')", name="state"),
-        UniqueConstraint("tx_hash"),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BIG_KEY)

@@ -44,6 +44,7 @@ class Run:
     finals: list[Delivery] = field(default_factory=list)
     refused: dict[bytes, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    warned: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def on_move(self, moved: Moved) -> None:
@@ -72,6 +73,7 @@ class Run:
         while time.monotonic() < deadline and not self.stop.is_set():
             reports = [settler.step(hurry=hurry) for settler in settlers]
             self._note(reports)
+            self._warn(settlers)
             hurry = False
             if not any(report.moving or report.errors for report in reports):
                 return
@@ -83,14 +85,11 @@ class Run:
 
         self.output.say("Watching; Ctrl-C ends it.")
         while not self.stop.is_set():
-            before = list(self.errors)
             try:
                 self._note([settler.step() for settler in settlers])
             except DBAPIError as error:  # the database is back one day; what is under way is in it
                 self.errors = [f"the database does not answer: {type(error.orig).__name__}"]
-            for trouble in self.errors:
-                if trouble not in before:
-                    self.output.warn(trouble)
+            self._warn(settlers if not self.errors else ())
             for delivery in self.finals:
                 answers.append(self._told(settlers, delivery))
             self.finals.clear()
@@ -105,6 +104,14 @@ class Run:
             for moved in report.moved:
                 if moved.delivery.state is DeliveryState.FINAL:
                     self.refused.pop(moved.delivery.digest, None)
+
+    def _warn(self, settlers: Sequence[Settler]) -> None:
+        """Say once what holds something up that is under way: a run may wait for long."""
+        held = [d for s in settlers for d in s.ledger.deliveries(s.chain.domain, MOVING)]
+        for trouble in (*self.errors, *(f"{_title(d)}: {d.reason}" for d in held if d.reason and d.failures)):
+            if trouble not in self.warned:
+                self.warned.add(trouble)
+                self.output.warn(trouble)
 
     def _told(self, settlers: Sequence[Settler], delivery: Delivery) -> dict[str, Any]:
         """Show what a final statement drew."""

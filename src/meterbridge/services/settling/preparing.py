@@ -26,6 +26,7 @@ from meterbridge.services.settling.records import (
     Delivery,
     DeliveryState,
 )
+from meterbridge.services.settling.taking_back import takes_back
 
 _HOPELESS: Final = (InvalidSignature, TooManyLines, SealedAtOutOfRange, ScaleTooLarge, ThawPeriodTooLong)
 _NONCE_TRIES: Final = 50
@@ -76,9 +77,10 @@ def _wait(context: Context, delivery: Delivery, reason: str, seconds: int) -> De
 def _reason_to_wait(context: Context, delivery: Delivery, trial: Trial) -> str:
     age = context.now() - delivery.since
     reason = context.policy.reason_to_wait(trial, context.chain.fees(), age)
-    if reason and trial.drawn and _thaw_ends_soon(context, delivery):
+    if not reason:
         return ""
-    return reason
+    urgent = _thaw_ends_soon(context, delivery) if trial.drawn else takes_back(context, delivery)
+    return "" if urgent else reason
 
 
 def _thaw_ends_soon(context: Context, delivery: Delivery) -> bool:

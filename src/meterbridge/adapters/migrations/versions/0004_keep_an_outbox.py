@@ -85,7 +85,6 @@ def _create_attempts() -> None:
         sa.CheckConstraint("state IN ('signed', 'sent', 'reverted', 'lost')", name=op.f("ck_attempts_state")),
         sa.ForeignKeyConstraint(["delivery"], ["deliveries.id"], name="fk_attempts_delivery"),
         sa.PrimaryKeyConstraint("id", name="pk_attempts"),
-        sa.UniqueConstraint("tx_hash", name="uq_attempts_tx_hash"),
     )
     op.create_index("ix_attempts_delivery", "attempts", ["delivery"])
 
