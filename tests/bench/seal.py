@@ -4,6 +4,9 @@
   peak_bytes               most memory the sealing process had (ru_maxrss), all of Python and Arrow included
   seconds                  by stage: scan (read, hash ids and leaves, key), dedupe, write (order, trees,
                            parts, their sync), log, sync (index and manifest), commit
+  cpu_seconds              that all cores worked meanwhile, in the program (user) and for it in the kernel (system:
+                           mostly memory that is touched for the first time, which a virtual machine may first
+                           have to get from its host); over the cores, and to the rate without any waiting
   permutations_per_second_per_core
                            of the kernel that hashes leaves; safe_pysha3 and pycryptodome hash as many
                            messages of one permutation (null where the library is not installed)
@@ -91,6 +94,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "peak_bytes": found["peak_bytes"],
         "total_seconds": round(found["total_seconds"], 3),
         "seconds": {stage: round(taken, 3) for stage, taken in found["seconds"].items()},
+        "cpu_seconds": {kind: round(taken, 3) for kind, taken in found["cpu_seconds"].items()},
         "stored_bytes": found["stored_bytes"],
         "permutations_per_second_per_core": round(one),
         **{f"{name}_per_second": rate and round(rate) for name, rate in library_rates().items()},
@@ -136,13 +140,13 @@ def _seal(folder: Path, file: str, payers: int, memory: int | None) -> dict[str,
             for number in range(payers):
                 key = AccountKey(record.domain, record.id, payer(number))
                 opened.ledger.open_account(key, number.to_bytes(32, "big"))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
         report = opened.sealing.seal(
             record.id,
             scan_files(Files([folder / file], MAP)),
             SealOptions(memory_bytes=memory or MEMORY_BYTES),
         )
-        taken = time.perf_counter() - start
+        taken, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     seal = (report.batches[0].segment or "").partition("#")[0]
     files = (folder / "ledger" / "segments" / seal).iterdir()
     return {
@@ -150,6 +154,10 @@ def _seal(folder: Path, file: str, payers: int, memory: int | None) -> dict[str,
         "payers": len(report.batches),
         "total_seconds": taken,
         "seconds": report.seconds,
+        "cpu_seconds": {
+            "user": after.ru_utime - before.ru_utime,
+            "system": after.ru_stime - before.ru_stime,
+        },
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "stored_bytes": sum(path.stat().st_size for path in files),
     }

@@ -30,6 +30,7 @@ def test_seal_gives_its_figures(tmp_path: Path) -> None:
     assert set(found["seconds"]) == {"scan", "dedupe", "write", "log", "sync", "commit"}
     assert sum(found["seconds"].values()) <= found["total_seconds"] * 1.01
     assert 50 * 2**20 < found["peak_bytes"] < 4 * 2**30
+    assert 0 < found["cpu_seconds"]["user"] < 60
     assert found["permutations_per_second_per_core"] > (found["pycryptodome_per_second"] or 0)
     assert 0 < found["share_of_limit"] < 1
     assert list(tmp_path.iterdir()) == []
