@@ -63,9 +63,9 @@ def verify_on_chain(
     from meterbridge.services.proofs import verify_proof
 
     given = read_proof(proof)
-    verified = verify_proof(given)
-    domain = verified.account.domain
+    domain = given.statement.domain
     if domain != client.domain:
         raise WrongChain(f"the proof is about {domain.verifying_contract} on chain {domain.chain_id}", domain)
+    verified = verify_proof(given, client)
     confirm(client, history, given, verified)
     return verified

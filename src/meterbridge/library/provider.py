@@ -181,7 +181,7 @@ class Provider(MeteredBooks):
         if self._meter is None:
             raise NoMeter("no key to sign statements with; give Provider.open(meter=…)")
         at = now() if sealed_at is None else sealed_at
-        made = make_statements(self._opened.ledger, self._record, at, self._meter)
+        made = make_statements(self._opened.ledger, self._record, at, self._meter, contracts=self._client)
         for signed in made:
             keep_statement(self._opened.folder, signed)
         return made

@@ -10,8 +10,8 @@ Services of the usage side and their signatures:
     statements.make_statement(ledger, record, sealed_at, signer) -> SignedStatement    (at most 1,000 lines)
     statements.make_statements(ledger, record, sealed_at, signer) -> list[SignedStatement]    (any number)
     proofs.prove(ledger, segments, account, receipt_id, *, party=0) -> ReceiptProof
-    proofs.verify_proof(proof) -> VerifiedReceipt
-    recovery.rebuild(ledger, segments, statements=()) -> RebuildReport
+    proofs.verify_proof(proof, contracts=None) -> VerifiedReceipt
+    recovery.rebuild(ledger, segments, statements=(), *, signers=()) -> RebuildReport
     exchange.{statement,proof,tariff_record}_to_json(value) -> dict; ..._from_json(object) -> value
 """
 

@@ -18,7 +18,6 @@ from functools import partial
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadProof
 from meterbridge.domain.receipts import VOID_SOURCE, Receipt, details_hash, receipt_id
-from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.splits import PartyTable, ShareProof, Split, entitled_down
 from meterbridge.domain.statements import LINES_MAX, Domain, Line, statement_hash
 from meterbridge.domain.sum_tree import Head, LogState, Sibling, SumNode, log_element, verify_inclusion
@@ -30,6 +29,7 @@ from meterbridge.services.ledger_errors import NotSealed, UnknownReceipt
 from meterbridge.services.log_tree import inclusion
 from meterbridge.services.ports import Ledger, Segments
 from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKind, Place, StatementRecord
+from meterbridge.services.signers import ContractSigners, require_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +220,12 @@ def _state(head: Head, kind: LogKind) -> LogState:
     return head.charges if kind is LogKind.CHARGES else head.credits
 
 
-def verify_proof(proof: ReceiptProof) -> VerifiedReceipt:
-    """Check a proof from end to end, offline.
+def verify_proof(proof: ReceiptProof, contracts: ContractSigners | None = None) -> VerifiedReceipt:
+    """Check a proof from end to end, offline unless a contract signed the statement.
+
+    Args:
+        proof: what is to be shown.
+        contracts: asks contract signers; None takes the signatures of keys only.
 
     Raises:
         BadProof: naming the first step that does not hold.
@@ -236,7 +240,7 @@ def verify_proof(proof: ReceiptProof) -> VerifiedReceipt:
     if proof.element.size != state.size:
         raise BadProof(f"the log has {state.size} batches, not {proof.element.size}", proof.element.size)
     verify_inclusion(element, proof.element.index, state.size, proof.element.path, state.root)
-    _verify_statement(proof)
+    _verify_statement(proof, contracts)
     offset = _verify_amounts(proof)
     statement = proof.statement
     return VerifiedReceipt(
@@ -263,7 +267,7 @@ def _verify_receipt(kind: LogKind, proven: ProvenReceipt) -> None:
         raise BadProof("the details are not those whose hash the receipt holds", proven.details)
 
 
-def _verify_statement(proof: ReceiptProof) -> None:
+def _verify_statement(proof: ReceiptProof, contracts: ContractSigners | None) -> None:
     said = proof.statement
     if len(said.line_hashes) > LINES_MAX or len(set(said.line_hashes)) != len(said.line_hashes):
         raise BadProof(
@@ -274,7 +278,7 @@ def _verify_statement(proof: ReceiptProof) -> None:
     if not 0 <= said.line < len(said.line_hashes) or said.line_hashes[said.line] != line:
         raise BadProof(f"line {said.line} of the statement says something else of {said.payer}", line)
     digest = said.domain.digest(statement_hash(proof.tariff.id, said.sealed_at, said.line_hashes))
-    require_signed_by(said.signer, digest, said.signature)
+    require_signature(said.signer, digest, said.signature, contracts)
 
 
 def _verify_amounts(proof: ReceiptProof) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Protocol
 
-from meterbridge.domain.errors import HeadDoesNotExtend
+from meterbridge.domain.addresses import Address
+from meterbridge.domain.errors import BadSignature, HeadDoesNotExtend
 from meterbridge.domain.restarts import OPAQUE_SIZE, opaque_element, opaque_roots
-from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.statements import Line, SignedStatement
 from meterbridge.domain.sum_tree import Head, log_element
 from meterbridge.domain.units import UsageVector
@@ -30,6 +30,7 @@ from meterbridge.services.records import (
     StatementRecord,
     TreeNode,
 )
+from meterbridge.services.signers import ContractSigners, require_signature
 
 
 @dataclass(slots=True)
@@ -58,6 +59,9 @@ def rebuild(
     segments: Segments,
     statements: Iterable[SignedStatement] = (),
     seals_of: Callable[[], Seals] | None = None,
+    *,
+    signers: Collection[Address] = (),
+    contracts: ContractSigners | None = None,
 ) -> RebuildReport:
     """Put back into a ledger what segments and statements hold and it has lost.
 
@@ -69,12 +73,14 @@ def rebuild(
         segments: every batch that was ever sealed.
         statements: those that were ever signed, in any order: they say which times are used up.
         seals_of: gives what was sealed at once, after the tariffs are known again.
+        signers: whose statements are taken: anybody can sign what these segments bear out, at any time.
+        contracts: asks contract signers; None takes the signatures of keys only.
 
     Raises:
         BadSegment: when one is damaged, or one in the middle of a log is missing.
         Conflict: when the ledger has another batch in a segment's place.
         HeadDoesNotExtend: when a statement commits to a log that is not this one.
-        BadSignature: when a statement is not signed by its signer.
+        BadSignature: when a statement is not signed by its signer, or by none of those that may.
     """
     report = RebuildReport()
     with ledger.sole_writer():
@@ -83,7 +89,7 @@ def rebuild(
             ledger.add_tariff(record)
             report.tariffs += record.id not in known
         _restore_all(ledger, segments, seals_of() if seals_of else None, report)
-        report.statements = _restore_statements(ledger, statements)
+        report.statements = _restore_statements(ledger, statements, signers, contracts)
     return report
 
 
@@ -133,7 +139,12 @@ def _heard_contents(table: ReceiptTable) -> list[bytes]:
     return [heard_content(details) or content for details, content in pairs]
 
 
-def _restore_statements(ledger: Ledger, statements: Iterable[SignedStatement]) -> int:
+def _restore_statements(
+    ledger: Ledger,
+    statements: Iterable[SignedStatement],
+    signers: Collection[Address],
+    contracts: ContractSigners | None,
+) -> int:
     known = {
         record.signed.digest(): (tariff.id, record.signed.statement.sealed_at)
         for tariff in ledger.tariffs()
@@ -144,12 +155,22 @@ def _restore_statements(ledger: Ledger, statements: Iterable[SignedStatement]) -
     for signed in sorted(statements, key=lambda one: one.statement.sealed_at):
         place, digest = (signed.statement.tariff_id, signed.statement.sealed_at), signed.digest()
         if digest not in known:
-            require_signed_by(signed.signer, digest, signed.signature)
+            _require_allowed(signed, signers)
+            require_signature(signed.signer, digest, signed.signature, contracts)
             heads = tuple(_head_behind(ledger, signed, line) for line in signed.statement.lines)
             ledger.store_statements([StatementRecord(signed, parts[place], heads)])
             known[digest] = place
             parts[place] += 1
     return len(known) - before
+
+
+def _require_allowed(signed: SignedStatement, signers: Collection[Address]) -> None:
+    if signed.signer not in signers:
+        raise BadSignature(
+            f"the statement of {signed.statement.sealed_at} is signed by {signed.signer}, who is not among "
+            "those whose statements are to be restored; name it as a signer if it is your meter's",
+            str(signed.signer),
+        )
 
 
 def _head_behind(ledger: Ledger, signed: SignedStatement, line: Line) -> Head:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meterbridge.domain.addresses import Address
-from meterbridge.domain.errors import BadSignature, BadStatement
-from meterbridge.domain.signatures import require_signed_by
+from meterbridge.domain.errors import BadStatement
 from meterbridge.domain.statements import Line, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount
@@ -26,6 +25,7 @@ from meterbridge.services.chain_events import Receipt, Settled, Skipped
 from meterbridge.services.chain_ports import Escrow, SettlementPort
 from meterbridge.services.ports import AssetLedger
 from meterbridge.services.records import Draw, SubmissionRecord, SubmissionState
+from meterbridge.services.signers import require_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +131,11 @@ def check_statement(chain: SettlementPort, tariff: Tariff, signed: SignedStateme
             f"the statement is under tariff 0x{statement.tariff_id.hex()}, not 0x{tariff.id.hex()}",
             statement.tariff_id,
         )
-    _require_signature(chain, signed)
+    require_signature(signed.signer, signed.digest(), signed.signature, chain)
     _require_authorised(chain, tariff, signed)
     now = chain.now()
     if statement.sealed_at > now:
         raise SealedInFuture(sealed_at=statement.sealed_at, timestamp=now)
-
-
-def _require_signature(chain: SettlementPort, signed: SignedStatement) -> None:
-    """The key first, then the contract at the signer's address, as the splitter does."""
-    digest = signed.digest()
-    try:
-        require_signed_by(signed.signer, digest, signed.signature)
-    except BadSignature:
-        if not chain.accepts_signature(signed.signer, digest, signed.signature):
-            raise
 
 
 def _require_authorised(chain: SettlementPort, tariff: Tariff, signed: SignedStatement) -> None:

@@ -15,7 +15,6 @@ from functools import partial
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadProof, HeadDoesNotExtend, MeterbridgeError
-from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.statements import (
     LINES_MAX,
     Line,
@@ -38,6 +37,7 @@ from meterbridge.services.records import (
     TariffRecord,
 )
 from meterbridge.services.settling.packing import Packing
+from meterbridge.services.signers import ContractSigners, require_signature
 
 _NEVER = SignedHead(0, Head.empty())
 
@@ -64,7 +64,12 @@ class _Entry:
 
 
 def make_statement(
-    ledger: Ledger, record: TariffRecord, sealed_at: int, signer: StatementSigner
+    ledger: Ledger,
+    record: TariffRecord,
+    sealed_at: int,
+    signer: StatementSigner,
+    *,
+    contracts: ContractSigners | None = None,
 ) -> SignedStatement:
     """Sign one statement with all accounts whose head has changed since their last one.
 
@@ -82,7 +87,7 @@ def make_statement(
                 f"{len(entries)} accounts have changed; a statement has {LINES_MAX} lines", len(entries)
             )
         if entries:
-            return _store(ledger, record, sealed_at, signer, [entries])[0]
+            return _store(ledger, record, sealed_at, signer, [entries], contracts)[0]
     raise NothingToState("no account's head has changed since its last statement; seal first", sealed_at)
 
 
@@ -94,6 +99,7 @@ def make_statements(
     *,
     packing: Packing | None = None,
     on_left_out: OnLeftOut | None = None,
+    contracts: ContractSigners | None = None,
 ) -> list[SignedStatement]:
     """Sign as many statements as it takes, each of which one transaction settles; none where nothing changed.
 
@@ -108,6 +114,7 @@ def make_statements(
         packing: what a transaction may cost; None for Ethereum's cap.
         on_left_out: is told of each account that cannot be stated, and the others are; without it the first
             such account raises as in `make_statement`.
+        contracts: asks a signer that is a contract whether it accepts what was signed for it (ERC-1271).
     """
     packing = packing or Packing()
     with ledger.sole_writer():
@@ -117,7 +124,7 @@ def make_statements(
         parts = packing.pack(
             entries, worth=lambda entry: entry.worth, is_known=lambda entry: entry.payer in known
         )
-        return _store(ledger, record, sealed_at, signer, parts)
+        return _store(ledger, record, sealed_at, signer, parts, contracts)
 
 
 def _store(
@@ -126,11 +133,12 @@ def _store(
     sealed_at: int,
     signer: StatementSigner,
     parts: Sequence[Sequence[_Entry]],
+    contracts: ContractSigners | None,
 ) -> list[SignedStatement]:
     records = []
     for part, entries in enumerate(parts):
         statement = Statement(record.id, sealed_at, tuple(entry.line for entry in entries))
-        signed = _sign(record, statement, signer)
+        signed = _sign(record, statement, signer, contracts)
         records.append(StatementRecord(signed, part, tuple(entry.head for entry in entries)))
     ledger.store_statements(records)
     return [made.signed for made in records]
@@ -149,11 +157,13 @@ def _to_state_again(
     return again
 
 
-def _sign(record: TariffRecord, statement: Statement, signer: StatementSigner) -> SignedStatement:
+def _sign(
+    record: TariffRecord, statement: Statement, signer: StatementSigner, contracts: ContractSigners | None
+) -> SignedStatement:
     digest = statement.digest(record.domain)
     signature = signer.sign_digest(digest)
     # A signer that is wrong is found here, not after hours of service when nothing settles.
-    require_signed_by(signer.address, digest, signature)
+    require_signature(signer.address, digest, signature, contracts)
     return SignedStatement(record.domain, statement, signer.address, signature)
 
 

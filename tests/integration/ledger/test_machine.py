@@ -126,7 +126,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for file in self.folder.glob("ledger.db*"):
             file.unlink()
         self.world = World(self.folder)
-        rebuild(self.world.ledger, self.world.segments, self.statements)  # type: ignore[arg-type]
+        signers = [self.world.key.address]
+        rebuild(self.world.ledger, self.world.segments, self.statements, signers=signers)  # type: ignore[arg-type]
 
     @invariant()
     def net_usage_is_what_the_events_count_for(self) -> None:

@@ -98,7 +98,7 @@ def test_a_lost_ledger_is_rebuilt_row_by_row(world: World, new_world: Callable[.
     world.close()
     lose_the_database(world.folder)
     found = new_world(fresh=False)
-    report = rebuild(found.ledger, found.segments, reversed(statements))
+    report = rebuild(found.ledger, found.segments, reversed(statements), signers=[found.key.address])
     assert (report.tariffs, report.receipts, report.statements) == (1, receipts, len(statements))
     after = contents(world.folder)
     assert after == before
@@ -111,7 +111,7 @@ def test_a_rebuilt_ledger_goes_on(world: World, new_world: Callable[..., World])
     world.close()
     lose_the_database(world.folder)
     found = new_world(fresh=False)
-    rebuild(found.ledger, found.segments, statements)
+    rebuild(found.ledger, found.segments, statements, signers=[found.key.address])
     again = found.take(found.events(160))
     assert (again.added, again.repeated) == (0, 160), "every event is known again, corrected ones too"
     found.take([event(900, "c0", input=1)])
@@ -126,7 +126,7 @@ def test_a_rebuilt_ledger_goes_on(world: World, new_world: Callable[..., World])
 def test_rebuilding_twice_changes_nothing(world: World) -> None:
     statements = busy(world)
     before = contents(world.folder)
-    report = rebuild(world.ledger, world.segments, statements)
+    report = rebuild(world.ledger, world.segments, statements, signers=[world.key.address])
     assert (report.tariffs, report.batches, report.receipts, report.statements) == (0, 0, 0, 0)
     assert contents(world.folder) == before
 
@@ -142,7 +142,7 @@ def test_an_old_backup_catches_up_with_its_segments(world: World, new_world: Cal
     backup.segments = world.segments
     with pytest.raises(LedgerBehindSegments):
         backup.seal()
-    rebuild(backup.ledger, world.segments, [signed])
+    rebuild(backup.ledger, world.segments, [signed], signers=[world.key.address])
     assert backup.ledger.pending_count(backup.record.id) == 1
     for log in world.logs():
         extra = UsageVector.of([3] + [0] * 7) if log == world.charges(0) else UsageVector.zero()
@@ -179,7 +179,7 @@ def test_a_statement_that_the_segments_do_not_bear_out_is_refused(
     world.segments.remove(lost)
     other = new_world("other", fresh=False)
     with pytest.raises(HeadDoesNotExtend, match="segments are missing, or another meter has signed"):
-        rebuild(other.ledger, world.segments, [last])
+        rebuild(other.ledger, world.segments, [last], signers=[world.key.address])
 
 
 def test_a_forged_statement_is_not_restored(world: World, new_world: Callable[..., World]) -> None:
@@ -187,7 +187,19 @@ def test_a_forged_statement_is_not_restored(world: World, new_world: Callable[..
     other = new_world("other", fresh=False)
     forged = replace(first, signature=Key(2).sign_digest(first.digest()))
     with pytest.raises(BadSignature):
-        rebuild(other.ledger, world.segments, [forged])
+        rebuild(other.ledger, world.segments, [forged], signers=[world.key.address])
+
+
+def test_a_strangers_statement_is_not_restored(world: World, new_world: Callable[..., World]) -> None:
+    """Anyone can sign what the segments bear out, at a time that would keep the meter from ever signing."""
+    first, *_ = busy(world)
+    other, stranger = new_world("other", fresh=False), Key(2)
+    late = replace(first, statement=replace(first.statement, sealed_at=2**32 - 1))
+    late = replace(late, signer=stranger.address, signature=stranger.sign_digest(late.digest()))
+    for signers in ([world.key.address], []):
+        with pytest.raises(BadSignature, match=str(stranger.address)):
+            rebuild(other.ledger, world.segments, [late], signers=signers)
+    assert list(other.ledger.statements(other.record.id)) == []
 
 
 SETTLED = Restart(head=b"\x07" * 32, usage=UsageVector.of([100, -3, 0, 7, 0, 0, 0, 0]), sealed_at=TIME)

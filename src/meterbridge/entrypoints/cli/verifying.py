@@ -13,6 +13,7 @@ from meterbridge.entrypoints.cli.values import named, time_text
 from meterbridge.entrypoints.cli.workspace import TariffOption, splitter_of, workspace
 
 if TYPE_CHECKING:
+    from meterbridge.adapters.chain import SplitterClient
     from meterbridge.domain.terms import Terms
     from meterbridge.domain.units import AssetAmount
     from meterbridge.services.proofs import ReceiptProof, VerifiedReceipt
@@ -93,10 +94,11 @@ def verify(
     output, shown = Output(as_json), []
     for file in files:
         proof = proof_from_json(read_json(file))
-        verified = verify_proof(proof)
-        facts = _facts(proof, verified) + (
-            _on_chain(rpc, proof, verified, from_block) if rpc is not None else []
-        )
+        client = None if rpc is None else splitter_of(rpc, proof.statement.domain)
+        verified = verify_proof(proof, client)
+        facts = _facts(proof, verified)
+        if client is not None:
+            facts += _on_chain(client, proof, verified, from_block)
         output.table(f"{file.name}: everything holds", ["step", "shown"], facts)
         amounts = {"price": str(verified.price), "part": str(verified.part), "asset": str(proof.split.asset)}
         shown.append({"file": str(file), **amounts, **dict(facts)})
@@ -145,13 +147,12 @@ def _money(terms: Terms, amount: AssetAmount) -> str:
 
 
 def _on_chain(
-    rpc: str, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
+    client: SplitterClient, proof: ReceiptProof, verified: VerifiedReceipt, from_block: int
 ) -> list[tuple[str, str]]:
     from meterbridge.adapters.chain.history import History
     from meterbridge.domain.terms import parse_terms
     from meterbridge.services.confirming import confirm
 
-    client = splitter_of(rpc, verified.account.domain)
     found = confirm(client, History(client, from_block), proof, verified)
     drawn = _money(parse_terms(proof.document), found.settled.drawn)
     released = "yes" if client.runs_released_code() else "no"
