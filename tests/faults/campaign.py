@@ -17,8 +17,9 @@ from faults.stage import DEPOSITS, SENDERS, Stage
 from faults.weather import Event, Weather
 from meterbridge.adapters.segments import FolderSegments
 
-TURNS: Final = 14
+TURNS: Final = 10
 STATEMENTS: Final = 3
+FOLLOWS: Final = 0.1
 CALM_TURNS: Final = 60
 """So many turns after the weather has cleared everything must be final."""
 
@@ -75,6 +76,8 @@ def _storm(stage: Stage, books: Books, weather: Weather, ride: Ride, outcome: Ou
         ride.wait(chance.choice((1, 3, 10, 40)))
         for _ in range(chance.randrange(3)):
             weather.happen()
+        if chance.random() < FOLLOWS:
+            ride.follow()
 
 
 def _sealing_time(stage: Stage, books: Books) -> int:
@@ -91,7 +94,7 @@ def _settle_down(stage: Stage, ride: Ride) -> int:
         stage.mine(2)
         if ride.nothing_left():
             return turn
-        if turn % 4 == 3:
+        if turn % 3 == 1:
             stage.mine(FINAL_DEPTH)
     return CALM_TURNS
 
@@ -101,4 +104,10 @@ def _problems(chain: ChainState, books: Books, ride: Ride) -> list[str]:
     problems += money_problems(books, DEPOSITS, chain)
     problems += nonce_problems(chain, ride.nonces_given(), ride.known_transactions())
     problems += ride.differences(chain)
+    found = ride.reconcile(books.segments)
+    problems += [f"{item.name} of {item.where}: {item.message}" for item in found.differences]
+    unpaid = sum(max(0, books.owed(i) - paid) for i, paid in enumerate(DEPOSITS))
+    still_open = sum(item.amount.base_units for item in found.open_items if item.amount)
+    if still_open != unpaid:
+        problems.append(f"{still_open} are called open, not {unpaid}: {found.open_items}")
     return problems

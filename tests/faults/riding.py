@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from web3 import Web3
+
 from faults.checks import ChainState
 from faults.stage import PAYERS
 from meterbridge.adapters.chain.delivery import DeliveryClient
-from meterbridge.adapters.chain.endpoints import Endpoints
+from meterbridge.adapters.chain.endpoints import Endpoints, EndpointsProvider
+from meterbridge.adapters.chain.followed import FollowedSplitter
+from meterbridge.adapters.chain.gateway import Gateway
 from meterbridge.adapters.chain.senders import KeySender
 from meterbridge.adapters.ledger import SqlLedger
 from meterbridge.adapters.signers import LocalSigner
 from meterbridge.services.chain_errors import ChainError
+from meterbridge.services.following.indexer import follow
+from meterbridge.services.following.reconcile import Reconciliation, reconcile
+from meterbridge.services.ports import Segments
 from meterbridge.services.records import TariffRecord
 from meterbridge.services.settling.context import Moved
 from meterbridge.services.settling.policy import Policy
@@ -83,6 +90,24 @@ class Ride:
 
     def _note(self, moved: Moved) -> None:
         self.transitions.add((moved.before.value, moved.delivery.state.value))
+
+    def follow(self) -> None:
+        """Follow the contract's events into the ledger, as `meterbridge watch` does again and again."""
+        try:
+            follow(self._followed(), self.ledger)
+        except ChainError as error:
+            self.complaints.append(str(error))
+
+    def reconcile(self, segments: Segments) -> Reconciliation:
+        """Follow to the newest block, and hold ledger, segments and chain against each other."""
+        chain = self._followed()
+        follow(chain, self.ledger)
+        return reconcile(self.ledger, segments, chain)
+
+    def _followed(self) -> FollowedSplitter:
+        gateway = Gateway(Web3(EndpointsProvider(self._endpoints)))
+        contract = self.record.domain.verifying_contract
+        return FollowedSplitter(gateway, contract, finality="latest", confirmations=FINAL_DEPTH)
 
     def wait(self, seconds: int) -> None:
         """Let time pass."""

@@ -97,8 +97,8 @@ class Stage:
 
     def mine(self, blocks: int = 1, seconds: int = 2) -> None:
         """Mine blocks so many seconds apart; the first takes what waits in the mempool."""
-        for _ in range(blocks):
-            self.node.rpc("evm_mine", {"timestamp": self.now() + seconds})
+        self.node.rpc("evm_setNextBlockTimestamp", self.now() + seconds)
+        self.node.rpc("anvil_mine", hex(blocks), hex(seconds))
 
     def deposit(self, payer: LocalSigner, amount: int) -> None:
         """Mint, approve and deposit in blocks of their own."""

@@ -19,6 +19,15 @@ from meterbridge.services.chain_errors import ChainError, ChainUnavailable
 TIMEOUT_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 5.0
 _ERROR_TEXT_MAX: Final = 300
+_NEVER_NULL: Final = frozenset(
+    {
+        *("eth_blockNumber", "eth_chainId", "eth_getTransactionCount", "eth_getBalance", "eth_getCode"),
+        *("eth_call", "eth_estimateGas", "eth_getLogs", "eth_feeHistory", "eth_maxPriorityFeePerGas"),
+        *("eth_sendRawTransaction", "eth_sendTransaction"),
+    }
+)
+"""What every node has an answer to; of other things null says that there is no such thing."""
+
 _OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 
 
@@ -79,7 +88,8 @@ class Endpoint:
         """Return the node's result.
 
         Raises:
-            NoAnswer: when it does not answer, or not in JSON-RPC, or to another request.
+            NoAnswer: when it does not answer, or not in JSON-RPC, or to another request, or with null where
+                there always is something.
             NodeError: when it answers with an error.
         """
         number = next(self._numbers)
@@ -91,7 +101,10 @@ class Endpoint:
         except requests.RequestException as error:
             # Without the cause: its text holds the URL.
             raise NoAnswer(f"{self.where} does not answer: {type(error).__name__}") from None
-        return self._result(number, status, content)
+        result = self._result(number, status, content)
+        if result is None and method in _NEVER_NULL:
+            raise NoAnswer(f"{self.where} answers {method} with null")
+        return result
 
     def _result(self, number: int, status: int, content: bytes) -> Any:
         try:
