@@ -4,9 +4,9 @@
   peak_bytes               most memory the sealing process had (ru_maxrss), all of Python and Arrow included
   seconds                  by stage: scan (read, hash ids and leaves, key), dedupe, write (order, trees,
                            parts, their sync), log, sync (index and manifest), commit
-  cpu_seconds              that all cores worked meanwhile, in the program (user) and for it in the kernel (system:
-                           mostly memory that is touched for the first time, which a virtual machine may first
-                           have to get from its host); over the cores, and to the rate without any waiting
+  cpu_seconds              that all cores worked meanwhile, in the program (user) and for it in the kernel
+                           (system: mostly memory that is touched for the first time, which a virtual machine
+                           may first have to get from its host)
   permutations_per_second_per_core
                            of the kernel that hashes leaves; safe_pysha3 and pycryptodome hash as many
                            messages of one permutation (null where the library is not installed)

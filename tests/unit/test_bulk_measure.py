@@ -10,6 +10,7 @@ from Crypto.Hash import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterbridge.domain.errors import OutOfBounds
 from meterbridge.services.bulk.chunk import Details, Origin, Sources, UsageChunk
 from meterbridge.services.bulk.pool import ReceiptPool, measure
 
@@ -103,3 +104,15 @@ def test_more_events_than_are_hashed_in_one_go() -> None:
         (chance.bytes(int(chance.integers(0, 90))), n % 3, n % 2, n % 3, n, [n] * 8) for n in range(5000)
     ]
     check(events, measured(events))
+
+
+@pytest.mark.parametrize("bound", ["TEXTS_MAX", "TEXT_CHARS_MAX"])
+def test_more_different_details_than_fit_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"meterbridge.services.bulk.chunk.{bound}", 100)
+    details = Details()
+    texts = [f"{number:04d}" for number in range(24)]
+    assert details.numbers(texts * 9).tolist() == list(range(1, 25)) * 9
+    with pytest.raises(OutOfBounds, match="different details in one seal"):
+        details.numbers([f"{number:05d}" for number in range(100)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -61,24 +62,48 @@ class UsageChunk:
         return len(self.occurred_at)
 
 
+TEXTS_MAX: Final = 2**20
+TEXT_CHARS_MAX: Final = 2**28
+"""Different texts, and their characters, that one seal holds in memory."""
+
+
 class Texts:
-    """Texts that repeat, numbered in the order in which they are first seen; many threads may use it."""
+    """Texts that repeat, numbered in the order in which they are first seen; many threads may use it.
+
+    Attributes:
+        kind: what they are, in errors.
+        values: text by number.
+    """
+
+    kind = "texts"
 
     def __init__(self, first: Iterable[str] = ()) -> None:
         """Begin with some texts."""
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
+        self._chars = 0
         self.values: list[str] = []
         self.numbers(first)
 
     def numbers(self, texts: Iterable[str]) -> Ints:
-        """Return the number of each text; new ones get the next."""
+        """Return the number of each text; new ones get the next.
+
+        Raises:
+            OutOfBounds: when there are more than memory is meant for.
+        """
         with self._lock:
             return np.fromiter((self._number(text) for text in texts), dtype=np.int64)
 
     def _number(self, text: str) -> int:
         number = self._numbers.get(text)
         if number is None:
+            self._chars += len(text)
+            if len(self.values) >= TEXTS_MAX or self._chars > TEXT_CHARS_MAX:
+                raise OutOfBounds(
+                    f"there are more than {len(self.values):,} different {self.kind} in one seal, too many to "
+                    "hold; leave out of the column map what is different in each call",
+                    text[:80],
+                )
             number = self._numbers[text] = len(self.values)
             self.values.append(text)
         return number
@@ -86,6 +111,8 @@ class Texts:
 
 class Sources(Texts):
     """Who reported; with the bytes that stand before an event id in what is hashed (protocol, section 3)."""
+
+    kind = "sources"
 
     def prefixes(self) -> tuple[Bytes, Ints]:
         """Return uint16(length) and text of every source one after another, and where each begins.
@@ -104,6 +131,8 @@ class Sources(Texts):
 
 class Details(Texts):
     """Canonical JSON of details; number 0 is none. With the hash of each."""
+
+    kind = "details"
 
     def __init__(self) -> None:
         """Begin with no details."""
