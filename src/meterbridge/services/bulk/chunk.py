@@ -100,8 +100,8 @@ class Texts:
             self._chars += len(text)
             if len(self.values) >= TEXTS_MAX or self._chars > TEXT_CHARS_MAX:
                 raise OutOfBounds(
-                    f"there are more than {len(self.values):,} different {self.kind} in one seal, too many to "
-                    "hold; leave out of the column map what is different in each call",
+                    f"there are more than {len(self.values):,} different {self.kind} in one seal, too many "
+                    "to hold; leave out of the column map what is different in each call",
                     text[:80],
                 )
             number = self._numbers[text] = len(self.values)
