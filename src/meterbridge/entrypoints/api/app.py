@@ -15,6 +15,7 @@ import meterbridge
 from meterbridge.entrypoints.api import health, ingest, operate, reads
 from meterbridge.entrypoints.api.deps import Deps
 from meterbridge.entrypoints.api.direct import Direct
+from meterbridge.entrypoints.api.documents import add_examples
 from meterbridge.entrypoints.api.ingest import PartlyRefused, RefusedOut
 from meterbridge.entrypoints.api.observed import Observed, logger
 from meterbridge.entrypoints.api.problems import ProblemOut, install_handlers
@@ -74,6 +75,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         _replace_validation_errors(document)
+        add_examples(document)
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE: Final = "METERBRIDGE_SERVE"
 _KERNEL_ROWS: Final = 50_000
+_STARTS_WITHIN_SECONDS: Final = 120
+"""A worker that compiles its kernels for the first time answers nobody meanwhile; it is not to be killed."""
 _SWITCH_SECONDS: Final = 0.001
 """How long requests may wait for a thread that hashes or writes; Python's own is 5 ms, each time."""
 
@@ -217,6 +219,7 @@ def run(config: ServeConfig, host: str, port: int, workers: int) -> None:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "timeout_worker_healthcheck": _STARTS_WITHIN_SECONDS,
         "timeout_graceful_shutdown": Settings.of(config.settings).drain_seconds,
     }
     uvicorn.run("meterbridge.entrypoints.api.serving:application", **options)
