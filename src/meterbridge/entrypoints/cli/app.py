@@ -14,12 +14,14 @@ from meterbridge.entrypoints.cli import (
     deploy,
     deployment,
     devnet,
+    following,
     keys,
     metering,
     paying,
     profiles,
     quarantine,
     receipts,
+    reconciling,
     sealing,
     serve,
     settling,
@@ -46,6 +48,8 @@ app.command(name="import")(metering.import_)
 app.command()(sealing.seal)
 app.command()(metering.statement)
 app.command()(settling.settle)
+app.command()(following.watch)
+app.command()(reconciling.reconcile)
 app.command()(claiming.claimable)
 app.command()(claiming.claim)
 app.command()(paying.thaw)
