@@ -140,13 +140,26 @@ class AsyncProvider(InThread[Provider]):
             sealed_at: its time, seconds since 1970; now by default. Later than any of its accounts' last one.
 
         Raises:
-            NoMeter: when no key was given that signs.
+            NoKey: when no key was given that signs.
         """
         return await self._call(partial(self._inner.sign, sealed_at=sealed_at))
 
-    async def settle(self) -> list[Settlement]:
-        """Submit the statements that may still draw something, oldest first; again draws nothing twice."""
-        return await self._call(partial(self._inner.settle))
+    async def settle(self, *, timeout: float = 600.0, confirmations: int | None = None) -> list[Settlement]:
+        """Submit what may still draw something, and see it through until it is final.
+
+        Statements stand in the ledger's outbox with their nonces and signed transactions, so whatever
+        happens, the next call goes on, in this process or another, and nothing is drawn twice. All tariffs
+        that the ledger has on this contract take part.
+
+        Args:
+            timeout: seconds to wait for what is under way; some chains take a quarter of an hour to be final.
+            confirmations: blocks until final, instead of what the chain's profile says.
+
+        Raises:
+            NoKey: when no key was given that pays the gas.
+            NotSettled: when a statement is refused, or not final in time; what is under way goes on later.
+        """
+        return await self._call(partial(self._inner.settle, timeout=timeout, confirmations=confirmations))
 
     async def credit(self, payer: Address | str, *, margin: int | None = None) -> Credit:
         """Tell how far a payer may be served: what is secured on chain less what is not settled yet.

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union, cast
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.currency import Currency
+from meterbridge.library.workspace import NotOne
 
 if TYPE_CHECKING:
-    from web3 import Web3
-
     from meterbridge.adapters.chain import Sender, SplitterClient, TokenClient
     from meterbridge.services.ports import StatementSigner
 
 DEFAULT_RPC = "http://127.0.0.1:8545"
-Node: TypeAlias = Union[str, "Web3"]
-"""A JSON-RPC endpoint by its URL, or a `Web3` that was made elsewhere."""
+Node: TypeAlias = str | Sequence[str]
+"""A JSON-RPC endpoint by its URL, or several of one chain: the next is asked where one fails."""
 Key: TypeAlias = Union["StatementSigner", "Sender", Address, str]
 """Who acts: a key that signs here (keystore, KMS, in memory), a sender, or the address of an account that the
 node itself manages, as test nodes do."""
+
+
+class NoKey(NotOne):
+    """Something is to be signed or sent, and no key was given that can."""
 
 
 def sender_of(key: Key) -> Sender:
@@ -63,9 +67,10 @@ def splitter(node: Node, contract: Address | str, key: Key | None = None) -> Spl
         ChainUnavailable: when nothing answers there.
     """
     from meterbridge.adapters.chain import Gateway, SplitterClient
+    from meterbridge.adapters.chain.endpoints import connect_all
     from meterbridge.adapters.devnet import connect
 
-    w3 = connect(node) if isinstance(node, str) else node
+    w3 = connect(node) if isinstance(node, str) else connect_all(list(node))
     return SplitterClient(Gateway(w3, None if key is None else sender_of(key)), address_of(contract))
 
 
@@ -85,6 +90,11 @@ def currency_of(client: SplitterClient, asset: Address) -> Currency:
         return Currency(token.symbol, token.decimals)
     except (ChainUnavailable, Refusal):
         return Currency(f"base units of {asset}", 0)
+
+
+def urls_of(node: Node) -> list[str]:
+    """Return the URLs of a node."""
+    return [node] if isinstance(node, str) else list(node)
 
 
 def now() -> int:

@@ -13,6 +13,7 @@ from meterbridge.library.connecting import (
     DEFAULT_RPC,
     Key,
     Node,
+    NoKey,
     address_of,
     currency_of,
     digits_of,
@@ -20,7 +21,6 @@ from meterbridge.library.connecting import (
     signer_of,
     splitter,
 )
-from meterbridge.library.payer import NoKey
 from meterbridge.library.workspace import NotOne
 
 if TYPE_CHECKING:

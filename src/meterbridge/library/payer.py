@@ -14,6 +14,7 @@ from meterbridge.library.connecting import (
     DEFAULT_RPC,
     Key,
     Node,
+    NoKey,
     address_of,
     currency_of,
     digits_of,
@@ -23,7 +24,6 @@ from meterbridge.library.connecting import (
     token_of,
 )
 from meterbridge.library.deposits import PERMIT_SECONDS, SignedDeposit, deposit
-from meterbridge.library.workspace import NotOne
 
 if TYPE_CHECKING:
     from meterbridge.adapters.chain import SplitterClient
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from meterbridge.services.chain_events import Receipt, Settled
     from meterbridge.services.ports import StatementSigner
     from meterbridge.services.proofs import ReceiptProof, VerifiedReceipt
-
-
-class NoKey(NotOne):
-    """Something is to be signed or sent, and no key was given that can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,17 @@ from meterbridge.library.connecting import (
     DEFAULT_RPC,
     Key,
     Node,
+    NoKey,
     address_of,
     digits_of,
     now,
+    sender_of,
     signer_of,
     splitter,
+    urls_of,
 )
 from meterbridge.library.metering import MeteredBooks
-from meterbridge.library.workspace import NotOne, Workspace, workspace
+from meterbridge.library.workspace import Workspace, workspace
 
 if TYPE_CHECKING:
     from meterbridge.adapters.chain import SplitterClient
@@ -36,10 +39,6 @@ if TYPE_CHECKING:
 
 FOREVER = UINT64_MAX
 """As the `until` of a signer: it may sign until it is retired or revoked."""
-
-
-class NoMeter(NotOne):
-    """Something is to be signed, and no key was given to sign with."""
 
 
 class Provider(MeteredBooks):
@@ -59,12 +58,14 @@ class Provider(MeteredBooks):
         opened: Workspace,
         record: TariffRecord,
         client: SplitterClient,
+        node: tuple[Node, Key | None],
         meter: StatementSigner | None,
         stack: ExitStack,
     ) -> None:
         """Use `publish` the first time, `open` later."""
         super().__init__(opened, record)
         self._client, self._meter, self._stack = client, meter, stack
+        self._rpc, self._key = node
 
     @classmethod
     def publish(
@@ -99,7 +100,6 @@ class Provider(MeteredBooks):
             BadTariff, BadSplit: when the terms or the parties cannot be used.
             Refusal: when the contract refuses.
         """
-        from meterbridge.library.connecting import sender_of
         from meterbridge.library.publishing import publish, tariff_record
 
         client, provider = splitter(rpc, contract, key), sender_of(key).address
@@ -115,7 +115,7 @@ class Provider(MeteredBooks):
         with ExitStack() as stack:
             opened = stack.enter_context(workspace(folder, create=True))
             publish(client, opened, record)
-            made = cls(opened, record, client, signer_of(meter), stack.pop_all())
+            made = cls(opened, record, client, (rpc, key), signer_of(meter), stack.pop_all())
         if made._meter is not None and client.signer_until(provider, made._meter.address) == 0:
             made.authorise(made._meter.address)
         return made
@@ -152,7 +152,7 @@ class Provider(MeteredBooks):
             found = client.gateway.chain_id()
             if found != record.domain.chain_id:
                 raise WrongChain(f"the node is on chain {found}; {record.domain.chain_id} is meant", found)
-            return cls(opened, record, client, signer_of(meter), stack.pop_all())
+            return cls(opened, record, client, (rpc, key), signer_of(meter), stack.pop_all())
 
     def authorise(self, signer: Address | str, *, until: int = FOREVER) -> Receipt:
         """Let a key, or a contract, sign statements.
@@ -173,24 +173,43 @@ class Provider(MeteredBooks):
             sealed_at: its time, seconds since 1970; now by default. Later than any of its accounts' last one.
 
         Raises:
-            NoMeter: when no key was given that signs.
+            NoKey: when no key was given that signs.
         """
         from meterbridge.adapters.statement_files import keep_statement
         from meterbridge.services.statements import make_statements
 
         if self._meter is None:
-            raise NoMeter("no key to sign statements with; give Provider.open(meter=…)")
+            raise NoKey("no key to sign statements with; give Provider.open(meter=…)")
         at = now() if sealed_at is None else sealed_at
         made = make_statements(self._opened.ledger, self._record, at, self._meter, contracts=self._client)
         for signed in made:
             keep_statement(self._opened.folder, signed)
         return made
 
-    def settle(self) -> list[Settlement]:
-        """Submit the statements that may still draw something, oldest first; again draws nothing twice."""
+    def settle(self, *, timeout: float = 600.0, confirmations: int | None = None) -> list[Settlement]:
+        """Submit what may still draw something, and see it through until it is final.
+
+        Statements stand in the ledger's outbox with their nonces and signed transactions, so whatever
+        happens, the next call goes on, in this process or another, and nothing is drawn twice. All tariffs
+        that the ledger has on this contract take part.
+
+        Args:
+            timeout: seconds to wait for what is under way; some chains take a quarter of an hour to be final.
+            confirmations: blocks until final, instead of what the chain's profile says.
+
+        Raises:
+            NoKey: when no key was given that pays the gas.
+            NotSettled: when a statement is refused, or not final in time; what is under way goes on later.
+        """
+        from meterbridge.library.settlers import SettleConfig
         from meterbridge.library.settling import settle_open
 
-        return settle_open(self._client, self._opened.ledger, self._record)
+        if self._key is None:
+            raise NoKey("no key to pay the gas with; give Provider.open(key=…)")
+        decided = {} if confirmations is None else {"confirmations": confirmations, "finality": None}
+        config = SettleConfig(urls_of(self._rpc), decided=decided)
+        ledger, domain = self._opened.ledger, self._record.domain
+        return settle_open(config, ledger, domain, sender_of(self._key), timeout=timeout)
 
     def credit(self, payer: Address | str, *, margin: int | None = None) -> Credit:
         """Tell how far a payer may be served: what is secured on chain less what is not settled yet.

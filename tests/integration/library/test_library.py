@@ -23,10 +23,10 @@ from meterbridge import (
     UsageRecord,
 )
 from meterbridge.domain.errors import BadProof, BadSignature, BadTariff
+from meterbridge.library.connecting import NoKey
 from meterbridge.library.contributor import NotAParty
 from meterbridge.library.handing_over import NothingHandedOver
-from meterbridge.library.payer import NoKey
-from meterbridge.library.provider import NoMeter
+from meterbridge.library.settling import NotSettled
 from meterbridge.library.workspace import NoLedger
 from meterbridge.services.billing import BadBill
 from meterbridge.services.chain_errors import Refusal, SignerNotAuthorized, WrongChain
@@ -107,7 +107,7 @@ def test_publishing_again_changes_nothing_and_a_folder_is_opened_again(market: A
         first.open_account(market.acme, customer="acme")
     with Provider.open(tmp_path / "books", rpc=market.rpc) as again:
         assert [account.customer for account in again.accounts()] == ["acme"]
-        with pytest.raises(NoMeter):
+        with pytest.raises(NoKey):
             again.sign()
     with pytest.raises(NoLedger, match="no ledger in"):
         Provider.open(tmp_path / "nowhere", rpc=market.rpc)
@@ -196,6 +196,28 @@ def test_a_bill_is_not_good_where_its_signer_was_revoked(
     books.authorise(market.meter.address, until=0)
     with Payer.connect(payer=market.acme, **tariff(books, market)) as payer, pytest.raises(NotOnChain):
         payer.bill(folder)
+
+
+def test_a_refused_statement_is_told_and_settles_once_it_may(books: Provider, market: Any) -> None:
+    with Payer.connect(key=market.acme, **tariff(books, market)) as payer:
+        payer.deposit(payer.currency.amount("1.00"))
+    books.authorise(market.meter.address, until=0)
+    books.record(calls((1000, 100)))
+    books.seal()
+    books.sign(sealed_at=market.net.gateway().now() - 1)
+    with pytest.raises(NotSettled, match="not authorised") as caught:
+        books.settle()
+    assert caught.value.settled == ()
+    books.authorise(market.meter.address)
+    assert [settlement.drawn for settlement in books.settle()] == [AssetAmount(2_800)]
+    with Provider.open(books._opened.folder, rpc=market.rpc) as looking, pytest.raises(NoKey):
+        looking.settle()
+
+
+def test_a_second_endpoint_is_asked_where_the_first_does_not_answer(market: Any, tmp_path: Path) -> None:
+    with market.publish(tmp_path / "books", rpc=["http://127.0.0.1:1", market.rpc]) as books:
+        books.open_account(market.acme, customer="acme")
+        settled(books, market)
 
 
 def test_a_correction_shows_in_the_bill_as_a_credit(books: Provider, market: Any, tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""From options to settlers: one for each contract that a ledger has tariffs on and that the chain holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meterbridge.domain.statements import Domain
+from meterbridge.services.chain_errors import WrongChain
+
+if TYPE_CHECKING:
+    from meterbridge.adapters.chain.endpoints import Endpoints
+    from meterbridge.services.settling.context import Moved
+    from meterbridge.services.settling.ports import Account, Outbox
+    from meterbridge.services.settling.settler import Settler
+
+
+@dataclass(frozen=True, slots=True)
+class SettleConfig:
+    """How to reach the chain, and what to decide otherwise than the chain's profile does.
+
+    Attributes:
+        rpc: URLs of endpoints of one chain, in the order in which they are to be asked.
+        quorum: how many of them must agree on what is final.
+        profile: name of a chain profile; None takes that of the chain.
+        profiles: the user's own file of profiles.
+        decided: fields of `Policy` by name.
+    """
+
+    rpc: Sequence[str] = field(repr=False)
+    quorum: int = 1
+    profile: str | None = None
+    profiles: Path | None = None
+    decided: dict[str, Any] = field(default_factory=dict)
+
+    def endpoints(self) -> Endpoints:
+        """Connect to the endpoints."""
+        from meterbridge.adapters.chain.endpoints import Endpoints
+
+        return Endpoints(list(self.rpc), self.quorum)
+
+
+def make_settlers(
+    config: SettleConfig,
+    outbox: Outbox,
+    domains: Sequence[Domain],
+    sender: Account,
+    on_move: Callable[[Moved], None] | None = None,
+) -> list[Settler]:
+    """Return a settler for each contract that is on the chain of the endpoints.
+
+    Raises:
+        WrongChain: when none of them is.
+        ChainUnavailable: when no endpoint answers.
+        BadProfile: when there is no such profile.
+    """
+    from meterbridge.adapters.chain.delivery import DeliveryClient
+    from meterbridge.adapters.profiles import profile_for
+    from meterbridge.services.settling.settler import Settler
+
+    found = int(config.endpoints().ask("eth_chainId"), 16)
+    here = [domain for domain in domains if domain.chain_id == found]
+    if domains and not here:
+        meant = ", ".join(str(domain.chain_id) for domain in domains)
+        raise WrongChain(f"the node is on chain {found}; {meant} is meant", found)
+    policy = profile_for(found, config.profile, config.profiles).policy(**config.decided)
+    return [
+        Settler(DeliveryClient(config.endpoints(), domain), outbox, sender, policy, on_move=on_move)
+        for domain in here
+    ]
