@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,34 +54,30 @@ def service(market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, str]]:
     """Run the service in a thread, with a key that may send usage."""
-    import httpx
+    import uvicorn
 
-    run = [sys.executable, "-m", "meterbridge"]
-    made = subprocess.run(
-        [*run, "apikeys", "new", "--ledger", str(folder), "--scope", "ingest", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    from meterbridge.adapters.intake.api_keys import ApiKeys, Scope
+    from meterbridge.entrypoints.api.app import create_app
+    from meterbridge.entrypoints.api.serving import ServeConfig, build, open_database
+
+    ledger, database = open_database(str(folder), None)
+    (record,) = ledger.tariffs()
+    key, _ = ApiKeys(database).create(record.tariff.provider, [Scope.INGEST], name="the page")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    key = json.loads(made.stdout.splitlines()[-1])["key"]
-    process = subprocess.Popen(
-        [*run, "serve", "--ledger", str(folder), "--port", str(port)], stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
+    app = create_app(build(ServeConfig(str(folder), None)))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{url}/healthz").status_code == 200:
-                    break
-            time.sleep(0.1)
-        yield url, key
+        yield f"http://127.0.0.1:{port}", key
     finally:
-        process.terminate()
-        process.wait(30)
+        server.should_exit = True
+        thread.join(30)
 
 
 def test_every_example_runs_and_prints_what_the_page_says(
