@@ -19,7 +19,7 @@ class Books:
     """A ledger on a devnet, with a named party and a payer."""
 
     def __init__(self, folder: Path, rpc: str, devnet: Any) -> None:
-        self.cli, self.devnet = InThisProcess(folder, rpc), devnet
+        self.cli, self.devnet, self.rpc = InThisProcess(folder, rpc), devnet, rpc
         self.provider, self.payer, self.lab, self.host = devnet.accounts[:4]
         parties = [
             {"account": self.lab, "role": 1, "share": "2"},
@@ -147,3 +147,25 @@ def test_terms_with_a_name_that_looks_like_an_address_are_refused(books: Books) 
     terms["currency"]["decimals"] = 18
     (books.cli.folder / "bad.json").write_text(json.dumps(terms))
     assert "18 decimals" in books.cli.refused("init", *arguments, "--scale", "0")
+
+
+def test_a_lost_database_is_rebuilt_and_takes_nobody_elses_statements(books: Books) -> None:
+    cli = books.cli
+    folder = cli.folder / "meterbridge-ledger"
+    before = sorted(file.name for file in (folder / "statements").iterdir())
+    assert before, "an earlier test of this module has stated something"
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+    del cli.env["METERBRIDGE_RPC"]
+    try:
+        assert "nobody says that" in cli.refused("rebuild")
+        meter = cli.json("keys", "show", "meter.json")["address"]
+        assert meter in cli.refused("rebuild", "--signer", "0x" + "11" * 20)
+        report = cli.json("rebuild", "--signer", meter)
+        assert (report["receipts"], report["statements"]) == (1, len(before))
+        assert cli.json("rebuild", "--signer", meter)["statements"] == 0
+    finally:
+        cli.env["METERBRIDGE_RPC"] = books.rpc
+    assert cli.json("rebuild")["receipts"] == 0  # the contract says who may sign
+    (again,) = cli.json("import", "calls.csv", "--map", "id=id time=time payer=payer input=input")["files"]
+    assert (again["added"], again["repeated"]) == (0, 1)

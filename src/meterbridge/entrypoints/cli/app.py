@@ -20,6 +20,7 @@ from meterbridge.entrypoints.cli import (
     paying,
     profiles,
     quarantine,
+    rebuilding,
     receipts,
     reconciling,
     sealing,
@@ -57,6 +58,7 @@ app.command()(paying.withdraw)
 app.command()(receipts.receipts)
 app.command()(verifying.prove)
 app.command()(verifying.verify)
+app.command()(rebuilding.rebuild)
 app.command()(serve.serve)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(apikeys.app, name="apikeys")
