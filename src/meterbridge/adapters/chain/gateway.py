@@ -39,6 +39,10 @@ Topic: TypeAlias = bytes | Sequence[bytes] | None
 """One value, any of several, or None for whatever it is."""
 
 
+_BUSY: Final = (429, 500, 502, 503)
+"""Statuses by which a node says that it cannot answer now, whatever stands beside them."""
+
+
 class ReadOnly(ChainError):
     """Something is to be sent, and nobody was named to send it."""
 
@@ -254,6 +258,8 @@ class Gateway:
         except (Web3RPCError, TransactionNotFound) as error:
             raise NodeRefuses(f"the node refuses: {_node_message(error)}", error.rpc_response) from error
         except (RequestException, ProviderConnectionError, BadResponseFormat, JSONDecodeError) as error:
+            if refused := _refusal_of(error):
+                raise refused from None
             # Without the cause: its text holds the URL, which may hold a key.
             raise ChainUnavailable(f"{self._where()} does not answer: {_failure(error)}") from None
         except Web3Exception as error:
@@ -273,6 +279,18 @@ def _topic_words(topic: Topic) -> Any:
 
 def _at(block: int | None) -> BlockIdentifier:
     return "latest" if block is None else block
+
+
+def _refusal_of(error: Exception) -> NodeRefuses | None:
+    """Return what a node says beside a status such as 400, as some do for too long a range of logs."""
+    if not isinstance(error, HTTPError) or error.response is None or error.response.status_code in _BUSY:
+        return None
+    try:
+        answer = error.response.json()
+        said = str(answer["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return NodeRefuses(f"the node refuses: {said}", answer)
 
 
 def _failure(error: Exception) -> str:
