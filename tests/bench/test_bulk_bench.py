@@ -36,6 +36,18 @@ def test_seal_gives_its_figures(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+    """Four times as many receipts, with room for a fraction of them: the rest goes through disk."""
+    options = ["--earlier", "0", "--payers", "50", "--memory", str(64 * 2**20), "--folder", str(tmp_path)]
+    few, many = (run("seal", "--receipts", str(n), *options) for n in (500_000, 2_000_000))
+    assert many["receipts"] == 4 * few["receipts"]
+    assert many["peak_bytes"] < 1.2 * few["peak_bytes"] + 24 * 1_500_000, (
+        "24 bytes a receipt: the index's fences, orders"
+    )
+    assert many["peak_bytes"] < 2**30
+
+
 def test_prove_gives_its_figures(tmp_path: Path) -> None:
     found = run(
         "prove", "--receipts", "20000", "--payers", "30", "--samples", "12", "--folder", str(tmp_path)

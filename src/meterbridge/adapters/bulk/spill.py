@@ -21,6 +21,8 @@ from meterbridge.services.bulk.runs import PoolRun, bisect
 
 _NAMES = ("rows", "texts", "keys", "numbers", "order")
 _BLOCK = 65_536
+_MERGED_ROWS = 2 * _BLOCK
+"""Rows that a merge holds of all its runs together; of very many, at least a thousand each."""
 _KEY_BYTES = 8 * KEY_WORDS
 _ORDER_BYTES = 4 + DIGEST_BYTES
 
@@ -145,14 +147,15 @@ class _Cursor:
     """One run of a merge: what is loaded of it, and where it goes on."""
 
     run: SpilledRun
+    step: int
     at: int
     rows: Rows
     texts: Bytes
     keys: npt.NDArray[np.bytes_]
 
     @classmethod
-    def at_start(cls, run: SpilledRun) -> _Cursor:
-        return cls(run, 0, np.empty(0, RECEIPT), np.empty(0, np.uint8), np.empty(0, f"S{_ORDER_BYTES}"))
+    def at_start(cls, run: SpilledRun, step: int) -> _Cursor:
+        return cls(run, step, 0, np.empty(0, RECEIPT), np.empty(0, np.uint8), np.empty(0, f"S{_ORDER_BYTES}"))
 
     @property
     def has_more(self) -> bool:
@@ -161,7 +164,7 @@ class _Cursor:
     def fill(self) -> None:
         """Load the next rows, unless some are left."""
         while not len(self.rows) and self.has_more:
-            stop = min(self.run.size, self.at + _BLOCK)
+            stop = min(self.run.size, self.at + self.step)
             part = self.run.load(self.at, stop)
             self.rows, self.texts, self.keys, self.at = part.rows, part.texts, _order_keys(part.rows), stop
 
@@ -177,7 +180,8 @@ class MergedRuns:
 
     def __init__(self, runs: Sequence[SpilledRun]) -> None:
         """Merge runs; nothing is read before `read`, so that what is dropped until then stays out."""
-        self._cursors = [_Cursor.at_start(run) for run in runs]
+        step = max(1_024, _MERGED_ROWS // max(1, len(runs)))
+        self._cursors = [_Cursor.at_start(run, step) for run in runs]
         self._ready: list[Receipts] = []
         self._ready_rows = 0
         self._next = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from meterbridge.services.bulk.plan import (
     level_at,
     level_size,
 )
-from meterbridge.services.bulk.ports import Reading, SealWriter
+from meterbridge.services.bulk.ports import Part, Reading, SealWriter
 from meterbridge.services.bulk.trees import Level, levels
 
 Words = npt.NDArray[np.uint64]
@@ -133,33 +133,74 @@ def write_parts(
     Raises:
         LaneOverflow: when the sum of a batch leaves int64.
     """
-    forest, stopping = Forest(plan), threading.Event()
+    forest = Forest(plan)
+    if in_order:
+        _write_in_order(plan, reading, writer, forest, told)
+    else:
+        _write_at_once(plan, reading, writer, forest, told, threads or cores())
+    forest.finish()
+    return forest
 
-    def write(number: int, blocks: Sequence[Block], receipts: Sequence[Receipts | None]) -> None:
+
+def _write_at_once(
+    plan: SealPlan,
+    reading: Reading,
+    writer: SealWriter,
+    forest: Forest,
+    told: Callable[[int], object],
+    threads: int,
+) -> None:
+    """Write several parts at a time, each on a core of its own."""
+    stopping = threading.Event()
+
+    def write(number: int, blocks: Sequence[Block]) -> None:
         part = writer.part(number)
         try:
-            for block, given in zip(blocks, receipts, strict=True):
+            for block in blocks:
                 if stopping.is_set():
                     return
-                found = reading.read(block.first, block.stop) if given is None else given
-                forest.add(block, found.rows)
-                part.write(found)
-                told(len(found.rows))
+                _write_block(part, block, reading.read(block.first, block.stop), forest, told)
         finally:
             part.close()
 
-    with ThreadPoolExecutor(threads or cores()) as pool:
-        running: list[Future[None]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(write, number, blocks) for number, blocks in enumerate(plan.parts())]
         try:
-            for number, blocks in enumerate(plan.parts()):
-                given = [reading.read(b.first, b.stop) if in_order else None for b in blocks]
-                running.append(pool.submit(write, number, blocks, given))
-                if in_order and len(running) > 1:
-                    running[-2].result()  # one part is read ahead, beside that being written
             for part in running:
                 part.result()
         except BaseException:
             stopping.set()
             raise
-    forest.finish()
-    return forest
+
+
+def _write_in_order(
+    plan: SealPlan,
+    reading: Reading,
+    writer: SealWriter,
+    forest: Forest,
+    told: Callable[[int], object],
+) -> None:
+    """Write block by block while the next one is read: three of them are in memory at most."""
+    with ThreadPoolExecutor(1) as pool:
+        for number, blocks in enumerate(plan.parts()):
+            part, before = writer.part(number), None
+            try:
+                for block in blocks:
+                    found = reading.read(block.first, block.stop)
+                    if before is not None:
+                        before.result()
+                    before = pool.submit(_write_block, part, block, found, forest, told)
+                if before is not None:
+                    before.result()
+            finally:
+                if before is not None:
+                    wait([before])
+                part.close()
+
+
+def _write_block(
+    part: Part, block: Block, found: Receipts, forest: Forest, told: Callable[[int], object]
+) -> None:
+    forest.add(block, found.rows)
+    part.write(found)
+    told(len(found.rows))
