@@ -136,6 +136,28 @@ def test_a_statement_shows_its_price_and_its_time(books: Books) -> None:
     assert (found["price"], found["part"]) == ("2500000", str(2_500_000 * 2 // 3))
 
 
+def test_a_payer_proves_its_bill_from_what_was_handed_over(books: Books) -> None:
+    cli = books.cli
+    assert f"--payer {books.payer}" in cli.ok("hand-over", "acme", "for-acme")
+    arguments = ["bill", "for-acme", "--payer", books.payer]
+    shown = " ".join(cli.ok(*arguments).split())
+    for row in (
+        "calls proven 1",
+        "input 1,250,000",
+        "price of all of it 2.500000 TUSD",
+        "still due 0.000000",
+    ):
+        assert row in shown
+    assert "calls made 2026-01-01 to 2026-01-01" in shown
+    found = cli.json(*arguments)
+    assert (found["price"], found["drawn"], found["due"]) == ("2500000", "2500000", "0")
+    assert int(found["deposited"]) == int(found["balance"]) + 2_500_000
+    (segment,) = (cli.folder / "for-acme").rglob("*.parquet")
+    segment.unlink()
+    assert "never to what was signed" in cli.refused(*arguments)
+    assert "holds no statement about" in cli.refused("bill", "for-acme", "--payer", books.host)
+
+
 def test_terms_with_a_name_that_looks_like_an_address_are_refused(books: Books) -> None:
     file = books.cli.folder / "terms.json"
     terms = json.loads(file.read_text())

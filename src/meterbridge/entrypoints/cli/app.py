@@ -9,6 +9,7 @@ import typer
 import meterbridge
 from meterbridge.entrypoints.cli import (
     apikeys,
+    billing,
     claiming,
     demo,
     deploy,
@@ -59,6 +60,8 @@ app.command()(receipts.receipts)
 app.command()(verifying.prove)
 app.command()(verifying.verify)
 app.command()(rebuilding.rebuild)
+app.command(name="hand-over")(billing.hand_over)
+app.command()(billing.bill)
 app.command()(serve.serve)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(apikeys.app, name="apikeys")

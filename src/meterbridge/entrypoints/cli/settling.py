@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from meterbridge.adapters.ledger import SqlLedger
     from meterbridge.adapters.sql.loose import Loose
     from meterbridge.domain.statements import Domain
-    from meterbridge.domain.tariffs import Tariff
     from meterbridge.entrypoints.settlers import SettleConfig
-    from meterbridge.services.chain_ports import AuditPort
 
 RpcsOption = Annotated[
     list[str] | None,
@@ -168,6 +166,7 @@ def _loose(files: list[Path], config: SettleConfig, from_block: int) -> Iterator
 
     from meterbridge.adapters.chain import Gateway, SplitterClient
     from meterbridge.adapters.chain.endpoints import EndpointsProvider
+    from meterbridge.adapters.chain.history import History
     from meterbridge.adapters.sql.loose import Loose, loose_outbox
     from meterbridge.adapters.statement_files import read_statement
 
@@ -176,24 +175,6 @@ def _loose(files: list[Path], config: SettleConfig, from_block: int) -> Iterator
     found: list[Loose] = []
     for each in signed:
         client = SplitterClient(gateway, each.domain.verifying_contract)
-        found.append(Loose(each, tariff_on_chain(client, each.statement.tariff_id, from_block)))
+        found.append(Loose(each, History(client, from_block).tariff(each.statement.tariff_id)))
     with loose_outbox(found) as outbox:
         yield outbox, list(dict.fromkeys(each.domain for each in signed))
-
-
-def tariff_on_chain(client: AuditPort, tariff_id: bytes, from_block: int) -> Tariff:
-    """Return a tariff from the contract's own events, so that nobody depends on a provider's server.
-
-    Raises:
-        NotOne: when no event named it.
-    """
-    from meterbridge.services.chain_events import AccountOpened, TariffPublished
-
-    for event in client.events(from_block, client.newest_block()):
-        if isinstance(event, (AccountOpened, TariffPublished)) and event.tariff_id == tariff_id:
-            return event.tariff
-    raise NotOne(
-        f"no event of {client.domain.verifying_contract} names tariff 0x{tariff_id.hex()} "
-        f"from block {from_block} on",
-        tariff_id,
-    )
