@@ -50,6 +50,11 @@ def keccak256_rows(rows: Bytes2D) -> Bytes2D:
     return hash_rows(rows)
 
 
+def load_kernel() -> None:
+    """Load the compiled kernel now, for a process that will hash many rows; takes about half a second."""
+    keccak256_rows(np.zeros((_KERNEL_PAYS_FROM, 1), dtype=np.uint8))
+
+
 def keccak256_ragged(buffer: Bytes1D, offsets: Offsets) -> Bytes2D:
     """Hash messages that stand one after another: message i is buffer[offsets[i]:offsets[i + 1]].
 

@@ -1,4 +1,4 @@
-"""Several processes on one outbox, one account, one real chain: nothing is lost, and nothing is sent twice."""
+"""Several processes on one outbox, one account, one real chain: nothing is lost, nothing is sent twice."""
 
 from __future__ import annotations
 

@@ -185,6 +185,8 @@ def _require_one(touched: int, delivery: Delivery) -> None:
 def _move(connection: Connection, lease: Lease, before: Delivery, after: Delivery) -> None:
     wanted = and_(_held(before, lease), DELIVERIES.c.state == before.state.value)
     values = _delivery_values(after) | {"lease_until": lease.until}
+    if after.state not in OPEN:
+        values["lease_holder"] = None
     _require_one(connection.execute(update(DELIVERIES).where(wanted).values(**values)).rowcount, before)
 
 

@@ -24,7 +24,9 @@ from meterbridge.services.settling.sending import place_of
 def confirm(context: Context, delivery: Delivery) -> Delivery | None:
     """From mined to final at the configured depth; back to sent where the block is gone."""
     policy, mined = context.policy, delivery.mined
-    receipt = None if mined is None else context.chain.mined(mined.tx_hash, delivery.tariff_id)
+    receipt, context.receipt = context.receipt, None
+    if mined is not None and (receipt is None or place_of(receipt) != mined):
+        receipt = context.chain.mined(mined.tx_hash, delivery.tariff_id)
     if receipt is None:
         where = "" if mined is None else f"block {mined.block} vanished with the transaction in it"
         return context.move(delivery, DeliveryState.SENT, mined=None, reason=where)
@@ -37,6 +39,9 @@ def confirm(context: Context, delivery: Delivery) -> Delivery | None:
         return context.hold(delivery, objection, seconds=policy.poll_seconds, failed=True)
     attempt = next(a for a in context.outbox.attempts(delivery) if a.tx_hash == receipt.tx_hash)
     if receipt.succeeded and attempt.kind is AttemptKind.SETTLE:
+        if len(receipt.lines) != delivery.lines:
+            told = f"the receipt tells of {len(receipt.lines)} of {delivery.lines} lines"
+            return context.hold(delivery, told, seconds=policy.poll_seconds, failed=True)
         return _finish(context, delivery, receipt)
     return _again(context, delivery, attempt, receipt)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.services.settling.policy import Policy
-from meterbridge.services.settling.ports import Account, DeliveryChain, Outbox
+from meterbridge.services.settling.ports import Account, DeliveryChain, MinedTransaction, Outbox
 from meterbridge.services.settling.records import (
     Attempt,
     AttemptState,
@@ -39,6 +39,7 @@ class Context:
     Attributes:
         moved: the transitions of this pass.
         refused: what the contract refuses, by the statement's digest.
+        receipt: the one that was just read, for the transition that comes next in the same pass.
     """
 
     chain: DeliveryChain
@@ -50,6 +51,7 @@ class Context:
     moved: list[Moved] = field(default_factory=list)
     refused: dict[bytes, str] = field(default_factory=dict)
     on_move: Callable[[Moved], None] | None = None
+    receipt: MinedTransaction | None = None
     _statement: tuple[bytes, SignedStatement] | None = None
     _tariffs: dict[bytes, Tariff] = field(default_factory=dict)
 

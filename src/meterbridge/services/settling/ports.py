@@ -48,7 +48,7 @@ class Outbox(Protocol):
         """
 
     def change(self, lease: Lease, before: Delivery, change: Change) -> Delivery:
-        """Make one transition, and return the delivery as stored.
+        """Make one transition, and return the delivery as stored; one to an end also lets go of it.
 
         Raises:
             LeaseLost: when another process has the delivery, or its state is not that of `before`.

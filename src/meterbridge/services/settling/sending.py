@@ -88,6 +88,7 @@ def _mined(context: Context, delivery: Delivery, attempts: list[Attempt]) -> Del
         if attempt.tx_hash is not None:
             receipt = context.chain.mined(attempt.tx_hash, delivery.tariff_id)
             if receipt is not None:
+                context.receipt = receipt
                 return context.move(delivery, DeliveryState.MINED, mined=place_of(receipt))
     return None
 
@@ -118,22 +119,24 @@ def _replace(
     if bid is None:
         reason = f"{why}; replacing it would cost more than the ceiling of {policy.fee_ceiling_wei} wei"
         return context.hold(delivery, reason, seconds=policy.poll_seconds, failed=True)
-    kind, gas = _replacement(context, delivery)
+    kind, gas = _replacement(context, delivery, attempts)
     attempt = make_attempt(context, delivery, kind, last.nonce, gas, bid)
     return context.move(delivery, DeliveryState.SIGNED, Change(delivery, attempt), reason=why)
 
 
-def _replacement(context: Context, delivery: Delivery) -> tuple[AttemptKind, int]:
+def _replacement(context: Context, delivery: Delivery, attempts: list[Attempt]) -> tuple[AttemptKind, int]:
     """Settle still, with the gas that it takes by now; or only use up the nonce, where it would fail.
 
-    The gas is not that of the last transaction: that one may have been a cancellation.
+    Never with less gas than before: a node may try it on top of the very transaction that is to be replaced,
+    and then finds little left to do. The last transaction alone may have been a cancellation.
     """
     tariff, signed = context.tariff(delivery), context.statement(delivery)
     try:
         trial = context.chain.try_settle(context.account.address, tariff, signed)
     except Refusal:
         return AttemptKind.CANCEL, TRANSFER_GAS
-    return AttemptKind.SETTLE, gas_limit(context, trial)
+    before = [each.gas for each in attempts if each.kind is AttemptKind.SETTLE]
+    return AttemptKind.SETTLE, max([gas_limit(context, trial), *before])
 
 
 def _fill_gap(context: Context, delivery: Delivery, gap: int) -> Delivery | None:

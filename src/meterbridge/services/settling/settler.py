@@ -104,6 +104,7 @@ class Settler:
         context = self._context()
         enrolled = self.ledger.enroll(self.chain.domain, context.now())
         errors: list[str] = []
+        taken_at = context.now()
         try:
             self.chain.head()  # an endpoint that is behind is found out before anything is asked of it
             taken = self.ledger.take(self.chain.domain, context.lease(), _BATCH, hurry=hurry)
@@ -111,7 +112,7 @@ class Settler:
             taken = []
             errors.append(str(error))
         for delivery in taken:
-            trouble = self._advance(context, delivery)
+            trouble = self._advance(context, delivery, taken_at)
             if trouble and trouble not in errors:
                 errors.append(trouble)
         counts = self.ledger.counts(self.chain.domain)
@@ -151,20 +152,21 @@ class Settler:
             on_move=self._on_move,
         )
 
-    def _advance(self, context: Context, delivery: Delivery) -> str:
+    def _advance(self, context: Context, delivery: Delivery, taken_at: int) -> str:
         """Move one delivery until it rests; return what went wrong, if anything did."""
         current: Delivery | None = delivery
         last = delivery
         try:
-            self.ledger.renew(delivery, context.lease())
+            if context.now() - taken_at > self.policy.lease_seconds // 3:
+                self.ledger.renew(delivery, context.lease())
             for _ in range(_MOVES_MAX):
                 current = _HANDLERS[last.state](context, last)
                 if current is None:
                     return ""
                 last = current
                 if last.state not in OPEN:
-                    break
-            context.hold(last, last.reason, seconds=0 if last.state not in OPEN else self.policy.poll_seconds)
+                    return ""  # the transition to the end has let go of it
+            context.hold(last, last.reason, seconds=self.policy.poll_seconds)
         except LeaseLost:
             pass  # another process has it, and is at least as far
         except MeterbridgeError as error:
