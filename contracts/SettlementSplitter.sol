@@ -6,9 +6,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {ISettlementSplitter} from "./interfaces/ISettlementSplitter.sol";
 import {Accounts} from "./libraries/Accounts.sol";
@@ -17,6 +15,8 @@ import {Ids} from "./libraries/Ids.sol";
 import {Lines} from "./libraries/Lines.sol";
 import {Pricing} from "./libraries/Pricing.sol";
 import {ShareTree} from "./libraries/ShareTree.sol";
+import {Shares} from "./libraries/Shares.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {StatementHash} from "./libraries/StatementHash.sol";
 import {
     Account,
@@ -30,7 +30,7 @@ import {
     Tariff,
     Thaw
 } from "./types/Structs.sol";
-import {Assets, RateLanes, UsageLanes} from "./types/Units.sol";
+import {Assets, RateLanes, StakePayment, UsageLanes} from "./types/Units.sol";
 
 /// @title SettlementSplitter
 /// @notice The only contract that holds money. See the interface for what each function promises.
@@ -55,8 +55,15 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     mapping(bytes32 tariffId => mapping(address payer => Account)) private _accounts;
     mapping(bytes32 tariffId => mapping(address payer => Thaw)) private _thaws;
     mapping(bytes32 splitId => Pot) private _pots;
-    mapping(bytes32 splitId => mapping(uint256 offset => mapping(address account => Stake))) private _stakes;
+    /// @dev By `Ids.stakeKey` of split, offset and account.
+    mapping(bytes32 stakeKey => Stake) private _stakes;
     mapping(address account => uint256) private _nonces;
+
+    /// @dev For what writes the books before it calls a token: it may not run in the middle of what does not.
+    modifier whenUnlocked() {
+        require(!_reentrancyGuardEntered(), ReentrancyGuardReentrantCall());
+        _;
+    }
 
     constructor() EIP712("Meterbridge", "1") {}
 
@@ -85,10 +92,10 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @inheritdoc ISettlementSplitter
     function publishTariff(Tariff calldata tariff, bytes calldata document) external {
-        _checkTariff(tariff);
+        bytes32 id = _checkTariff(tariff);
         bytes32 actual = keccak256(document);
         require(actual == tariff.terms, TermsMismatch(tariff.terms, actual));
-        emit TariffPublished(tariff.id(), tariff, document);
+        emit TariffPublished(id, tariff, document);
     }
 
     /* ESCROW */
@@ -155,7 +162,8 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         uint256 wanted = Assets.unwrap(amount);
         require(wanted <= balance, ThawExceedsBalance(wanted, balance));
         Thaw memory current = _thaws[id][msg.sender];
-        bool raised = wanted > _min(current.amount, balance);
+        // Where less than the thaw is left, nothing that is left can raise it.
+        bool raised = wanted > current.amount;
         uint64 end = raised ? uint64(block.timestamp + tariff.thawPeriod) : current.end;
         _setThaw(id, msg.sender, wanted, end);
     }
@@ -192,15 +200,24 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         Tariff calldata tariff,
         Line[] calldata lines
     ) external returns (Assets drawn) {
-        _checkTariff(tariff);
-        _checkSealed(sealedAt);
-        require(lines.length <= MAX_LINES, TooManyLines(lines.length, MAX_LINES));
-        _checkSigner(tariff.provider, signer, sealedAt);
-        bytes32 id = tariff.id();
-        _checkSignature(signer, StatementHash.hash(id, sealedAt, lines), signature);
+        (bytes32 id, bytes32 digest) = _checkStatement(tariff, sealedAt, lines, signer);
+        require(Signatures.isBy(signer, digest, signature), InvalidSignature(signer, digest));
+        return _drawAll(id, tariff, sealedAt, lines);
+    }
 
-        drawn = _drawAll(id, tariff, sealedAt, lines);
-        if (Assets.unwrap(drawn) != 0) _allocate(tariff.splitId, Assets.unwrap(drawn));
+    /// @inheritdoc ISettlementSplitter
+    function settleOne(
+        Line calldata line,
+        address signer,
+        bytes32 r,
+        bytes32 vs,
+        Tariff calldata tariff,
+        uint64 sealedAt
+    ) external returns (Assets drawn) {
+        Line[] calldata lines = line.alone();
+        (bytes32 id, bytes32 digest) = _checkStatement(tariff, sealedAt, lines, signer);
+        require(Signatures.isByKey(signer, digest, r, vs), InvalidSignature(signer, digest));
+        return _drawAll(id, tariff, sealedAt, lines);
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -217,19 +234,21 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /// @inheritdoc ISettlementSplitter
     function claimFirst(Split calldata split, Party calldata party, ShareProof calldata proof)
         external
-        nonReentrant
+        whenUnlocked
         returns (Assets amount)
     {
+        address holder = party.account;
+        _checkRecipient(holder);
         (bytes32 root, uint256 total, uint256 offset) = ShareTree.climb(party, proof);
         _checkTree(split, root, total);
         _register(split.id(), party, offset);
-        return _claim(split, offset, party.account, party.account);
+        return _claim(split, offset, holder, holder);
     }
 
     /// @inheritdoc ISettlementSplitter
-    function claim(Split calldata split, uint256 offset, address holder)
+    function claim(uint256 offset, address holder, Split calldata split)
         external
-        nonReentrant
+        whenUnlocked
         returns (Assets amount)
     {
         return _claim(split, offset, holder, holder);
@@ -238,9 +257,10 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /// @inheritdoc ISettlementSplitter
     function claimTo(Split calldata split, uint256 offset, address recipient)
         external
-        nonReentrant
+        whenUnlocked
         returns (Assets amount)
     {
+        _checkRecipient(recipient);
         return _claim(split, offset, msg.sender, recipient);
     }
 
@@ -249,7 +269,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         Split calldata split,
         ClaimAuthorization calldata authorization,
         bytes calldata signature
-    ) external nonReentrant returns (Assets amount) {
+    ) external whenUnlocked returns (Assets amount) {
         _checkSplit(split, authorization.splitId);
         require(
             block.timestamp <= authorization.deadline,
@@ -258,8 +278,13 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
         address holder = authorization.account;
         uint256 expected = _nonces[holder]++;
         require(authorization.nonce == expected, InvalidNonce(holder, expected, authorization.nonce));
-        _checkSignature(holder, ClaimHash.hash(authorization), signature);
-        return _claim(split, authorization.offset, holder, authorization.recipient);
+        bytes32 digest = _hashTypedDataV4(ClaimHash.hash(authorization));
+        require(Signatures.isBy(holder, digest, signature), InvalidSignature(holder, digest));
+        _checkRecipient(authorization.recipient);
+        uint256 offset = authorization.offset;
+        amount = _claim(split, offset, holder, authorization.recipient);
+        // Nobody may use up a consent while there is nothing to pay.
+        require(Assets.unwrap(amount) != 0, NothingToClaim(authorization.splitId, offset, holder));
     }
 
     /* BATCHES */
@@ -290,6 +315,7 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     /// @inheritdoc ISettlementSplitter
     function secured(Tariff calldata tariff, address payer, uint256 until) external view returns (Assets) {
         if (until > block.timestamp + tariff.thawPeriod) return Assets.wrap(0);
+        if (until < block.timestamp) until = block.timestamp;
         bytes32 id = tariff.id();
         uint256 balance = _accounts[id][payer].balance;
         Thaw memory current = _thaws[id][payer];
@@ -303,21 +329,21 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /// @inheritdoc ISettlementSplitter
     function stake(bytes32 id, uint256 offset, address holder) external view returns (Stake memory) {
-        return _stakes[id][offset][holder];
+        return _stakes[Ids.stakeKey(id, offset, holder)];
     }
 
     /// @inheritdoc ISettlementSplitter
     function entitled(Split calldata split, uint128 share) external view returns (Assets) {
         require(split.totalShares != 0, ZeroTotalShares());
-        return Assets.wrap(_entitledDown(split, split.id(), share));
+        return Assets.wrap(Shares.entitledDown(_pots[split.id()].total, share, split));
     }
 
     /// @inheritdoc ISettlementSplitter
     function claimable(Split calldata split, uint256 offset, address holder) external view returns (Assets) {
         bytes32 id = split.id();
-        Stake memory held = _stakes[id][offset][holder];
+        Stake memory held = _stakes[Ids.stakeKey(id, offset, holder)];
         if (held.share == 0) return Assets.wrap(0);
-        return Assets.wrap(_entitledDown(split, id, held.share) - held.claimed);
+        return Assets.wrap(Shares.entitledDown(_pots[id].total, held.share, split) - held.claimed);
     }
 
     /// @inheritdoc ISettlementSplitter
@@ -362,8 +388,9 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
 
     /* CHECKS */
 
-    function _checkTariff(Tariff calldata tariff) private pure {
-        (uint256 scale, uint256 thawPeriod) = (tariff.scale, tariff.thawPeriod);
+    function _checkTariff(Tariff calldata tariff) private pure returns (bytes32 id) {
+        id = tariff.id();
+        (uint256 scale, uint256 thawPeriod) = (tariff.scaleOf(), tariff.thawPeriodOf());
         require(scale <= MAX_SCALE, ScaleTooLarge(scale, MAX_SCALE));
         require(thawPeriod <= MAX_THAW_PERIOD, ThawPeriodTooLong(thawPeriod, MAX_THAW_PERIOD));
     }
@@ -381,35 +408,43 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     function _checkDeposit(Tariff calldata tariff, Split calldata split, address payer)
         private
         pure
-        returns (bytes32)
+        returns (bytes32 id)
     {
-        _checkTariff(tariff);
+        id = _checkTariff(tariff);
         _checkSplit(split, tariff.splitId);
         require(split.totalShares != 0, ZeroTotalShares());
         require(payer != address(0), ZeroPayer());
-        return tariff.id();
     }
 
-    function _checkSealed(uint64 sealedAt) private view {
-        require(sealedAt != 0 && sealedAt <= type(uint32).max, SealedAtOutOfRange(sealedAt, type(uint32).max));
+    /// @dev Registered accounts were checked when they registered.
+    function _checkRecipient(address recipient) private view {
+        require(recipient != address(0) && recipient != address(this), InvalidRecipient(recipient));
+    }
+
+    function _checkSealed(uint256 sealedAt) private view {
+        // 0 wraps to the largest number there is.
+        unchecked {
+            require(sealedAt - 1 < type(uint32).max, SealedAtOutOfRange(sealedAt, type(uint32).max));
+        }
         require(sealedAt <= block.timestamp, SealedInFuture(sealedAt, block.timestamp));
     }
 
-    /// @dev A signer that was never set has 0, and no statement is sealed at 0.
-    function _checkSigner(address provider, address signer, uint64 sealedAt) private view {
+    /// @dev All that a statement must be, but for the signature.
+    /// @return id The tariff's.
+    /// @return digest What `signer` must have signed.
+    function _checkStatement(Tariff calldata tariff, uint64 sealedAt, Line[] calldata lines, address signer)
+        private
+        view
+        returns (bytes32 id, bytes32 digest)
+    {
+        id = _checkTariff(tariff);
+        _checkSealed(sealedAt);
+        require(lines.length <= MAX_LINES, TooManyLines(lines.length, MAX_LINES));
+        address provider = tariff.providerOf();
+        // A signer that was never set has 0, and no statement is sealed at 0.
         uint64 until = _signerUntil[provider][signer];
         require(sealedAt <= until, SignerNotAuthorized(provider, signer, sealedAt, until));
-    }
-
-    /// @dev The key first, whatever the code: an account under EIP-7702 delegation keeps its key.
-    function _checkSignature(address signer, bytes32 structHash, bytes calldata signature) private view {
-        bytes32 digest = _hashTypedDataV4(structHash);
-        (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
-        bool signed = failure == ECDSA.RecoverError.NoError && recovered == signer;
-        require(
-            signed || SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature),
-            InvalidSignature(signer, digest)
-        );
+        digest = _hashTypedDataV4(StatementHash.hash(id, sealedAt, lines));
     }
 
     /* EFFECTS */
@@ -451,42 +486,42 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     {
         mapping(address payer => Account) storage accounts = _accounts[id];
         RateLanes[2] calldata rates = tariff.rates;
-        uint256 unit = 10 ** tariff.scale;
         uint256 sum = 0;
-        // At most a thousand amounts of at most uint112.
+        // The scale is at most 36, the time within uint32, and there are at most a thousand amounts of at most uint112.
         unchecked {
+            uint256 unit = 10 ** tariff.scaleOf();
+            uint256 stamp = sealedAt << 224;
             Line calldata line = lines.first();
             for (uint256 left = lines.length; left != 0; --left) {
                 address payer = line.payerOf();
                 Account storage escrow = accounts[payer];
-                (uint256 word, uint256 newest) = escrow.load();
-                if (sealedAt < newest) {
-                    // forge-lint: disable-next-line(unsafe-typecast) of 64 and of 32 bits
-                    emit Skipped(id, payer, uint64(sealedAt), uint32(newest));
+                uint256 word = escrow.load();
+                // The time stands above all else.
+                if (word > (stamp | type(uint224).max)) {
+                    // forge-lint: disable-next-line(unsafe-typecast) of 32 bits
+                    emit Skipped(id, payer, uint64(sealedAt), uint32(word >> 224));
                 } else {
                     Assets worth = Pricing.priceDown(rates, unit, line.usage);
-                    uint256 drawn = escrow.draw(word, Assets.unwrap(worth), sealedAt);
+                    uint256 drawn = escrow.draw(word, Assets.unwrap(worth), stamp);
                     sum += drawn;
-                    _logSettled(id, payer, sealedAt, line, drawn);
+                    _logSettled(id, payer, line, stamp | drawn);
                 }
                 line = line.next();
             }
         }
+        if (sum != 0) _allocate(tariff.splitId, sum);
         return Assets.wrap(sum);
     }
 
-    /// @dev emit Settled(id, payer, sealedAt, line.usage, line.head, Assets.wrap(drawn))
-    function _logSettled(bytes32 id, address payer, uint256 sealedAt, Line calldata line, uint256 drawn)
-        private
-    {
+    /// @dev emit Settled(id, payer, line.usage, line.head, SealedDraw.wrap(sealedDraw))
+    function _logSettled(bytes32 id, address payer, Line calldata line, uint256 sealedDraw) private {
         bytes32 topic = Settled.selector;
         // Usage and head lie side by side in the line as in the event.
         assembly ("memory-safe") {
             let start := mload(0x40)
-            mstore(start, sealedAt)
-            calldatacopy(add(start, 0x20), add(line, 0x20), 0x60)
-            mstore(add(start, 0x80), drawn)
-            log3(start, 0xa0, topic, id, payer)
+            calldatacopy(start, add(line, 0x20), 0x60)
+            mstore(add(start, 0x60), sealedDraw)
+            log3(start, 0x80, topic, id, payer)
         }
     }
 
@@ -502,30 +537,36 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     }
 
     function _register(bytes32 id, Party calldata party, uint256 offset) private {
-        Stake storage held = _stakes[id][offset][party.account];
+        Stake storage held = _stakes[Ids.stakeKey(id, offset, party.account)];
         if (held.share != 0) return;
         held.share = party.share;
         emit Registered(id, party.account, offset, party.role, party.share);
     }
 
+    /// @dev The books are written before the token is called, so that no lock need be held meanwhile.
     function _claim(Split calldata split, uint256 offset, address holder, address recipient)
         private
         returns (Assets)
     {
-        require(recipient != address(0) && recipient != address(this), InvalidRecipient(recipient));
         bytes32 id = split.id();
-        Stake storage held = _stakes[id][offset][holder];
-        uint128 share = held.share;
+        Stake storage held = _stakes[Ids.stakeKey(id, offset, holder)];
+        (uint256 share, uint256 claimed) = (held.share, held.claimed);
         require(share != 0, NotRegistered(id, offset, holder));
-        uint256 worth = _entitledDown(split, id, share);
-        uint256 amount = worth - held.claimed;
-        if (amount == 0) return Assets.wrap(0);
+        uint256 worth = Shares.entitledDown(_pots[id].total, share, split);
+        if (worth == claimed) return Assets.wrap(0);
 
         // forge-lint: disable-next-line(unsafe-typecast) at most the pot
         held.claimed = uint128(worth);
-        emit Claimed(id, holder, recipient, offset, Assets.wrap(amount));
-        IERC20(split.asset).safeTransfer(recipient, amount);
-        return Assets.wrap(amount);
+        // A pot never falls, so neither does what a share of it is worth.
+        unchecked {
+            worth -= claimed;
+        }
+        // Both fit: an offset is below the total of shares, what is paid is at most the pot.
+        StakePayment payment = StakePayment.wrap(offset << 128 | worth);
+        if (recipient == holder) emit Claimed(id, holder, payment);
+        else emit ClaimedTo(id, holder, recipient, payment);
+        IERC20(split.assetOf()).safeTransfer(recipient, worth);
+        return Assets.wrap(worth);
     }
 
     /* TOKENS */
@@ -548,11 +589,6 @@ contract SettlementSplitter is ISettlementSplitter, EIP712, ReentrancyGuardTrans
     }
 
     /* ARITHMETIC */
-
-    /// @dev Cumulative, so that rounding never accumulates. Pot and share are within uint128 each.
-    function _entitledDown(Split calldata split, bytes32 id, uint128 share) private view returns (uint256) {
-        return _pots[id].total * share / split.totalShares;
-    }
 
     function _min(uint256 a, uint256 b) private pure returns (uint256) {
         return a < b ? a : b;

@@ -15,7 +15,7 @@ import {
     Tariff,
     Thaw
 } from "../types/Structs.sol";
-import {Assets, UsageLanes} from "../types/Units.sol";
+import {Assets, SealedDraw, StakePayment, UsageLanes} from "../types/Units.sol";
 
 /// @title ISettlementSplitter
 /// @notice Payers escrow ERC-20 assets under a tariff; the provider's meter signs cumulative usage; anyone submits
@@ -62,14 +62,14 @@ interface ISettlementSplitter is IERC5267 {
     /// @notice `amount` went back to the payer, and its thaw is over.
     event Withdrawn(bytes32 indexed tariffId, address indexed payer, Assets amount);
 
-    /// @notice A line of a statement was settled: `drawn` moved from the account into the pot of the tariff's split.
+    /// @notice A line of a statement was settled: what was drawn moved from the account into the pot of the tariff's split.
+    /// @param sealedDraw When the statement was sealed (the highest 32 bits), and what was drawn (the lowest 112).
     event Settled(
         bytes32 indexed tariffId,
         address indexed payer,
-        uint64 sealedAt,
         UsageLanes[2] usage,
         bytes32 head,
-        Assets drawn
+        SealedDraw sealedDraw
     );
 
     /// @notice A line was older than what the account had already settled, and changed nothing.
@@ -83,9 +83,13 @@ interface ISettlementSplitter is IERC5267 {
         bytes32 indexed splitId, address indexed account, uint256 offset, uint8 role, uint128 share
     );
 
-    /// @notice `amount` left the pot for `recipient`. Not emitted when there was nothing to pay.
-    event Claimed(
-        bytes32 indexed splitId, address indexed account, address recipient, uint256 offset, Assets amount
+    /// @notice A party's account was paid out of the pot. Not emitted when there was nothing to pay.
+    /// @param payment The stake's offset (the highest 128 bits), and the amount (the lowest 128).
+    event Claimed(bytes32 indexed splitId, address indexed account, StakePayment payment);
+
+    /// @notice As `Claimed`, and another than the party's account was paid: the party chose `recipient`.
+    event ClaimedTo(
+        bytes32 indexed splitId, address indexed account, address recipient, StakePayment payment
     );
 
     /* ERRORS */
@@ -142,6 +146,8 @@ interface ISettlementSplitter is IERC5267 {
     error InvalidSignature(address signer, bytes32 digest);
     /// @notice The party has not proven its leaf yet: `claimFirst`.
     error NotRegistered(bytes32 splitId, uint256 offset, address account);
+    /// @notice There is nothing that the authorization could pay; it stays good.
+    error NothingToClaim(bytes32 splitId, uint256 offset, address account);
     /// @notice Nothing is paid to the zero address or to this contract.
     error InvalidRecipient(address recipient);
     /// @notice The authorization was for use until `deadline`.
@@ -225,8 +231,8 @@ interface ISettlementSplitter is IERC5267 {
     /// @dev Anyone may submit. Usage is cumulative: what was drawn before is not drawn again, and a line older than the
     /// account's newest settled one is skipped. A payer that runs dry is drawn to 0; the rest is drawn by the same or a
     /// later statement after a deposit. No token is called.
-    /// The signature is tried as ECDSA first, whatever code the signer has, so that an account under EIP-7702 delegation
-    /// still signs with its key; then by ERC-1271. Statements sealed at 0 or beyond uint32 (the year 2106) are refused.
+    /// The signature is tried as ECDSA first (65 bytes, or the 64 of EIP-2098), whatever code the signer has, so that an
+    /// account under EIP-7702 delegation still signs with its key; then by ERC-1271. Statements sealed at 0 or beyond uint32 (the year 2106) are refused.
     /// The arguments stand in an order that gives the lowest selector, which the compiler's dispatch tries first.
     /// @param signer Who signed; authorized by the tariff's provider for `sealedAt`.
     /// @return drawn The sum over all lines.
@@ -236,6 +242,20 @@ interface ISettlementSplitter is IERC5267 {
         uint64 sealedAt,
         Tariff calldata tariff,
         Line[] calldata lines
+    ) external returns (Assets drawn);
+
+    /// @notice As `settle`, of a statement with a single line, signed by a key: cheaper by a fiftieth.
+    /// @dev A statement of one line is the same whichever function it is submitted to. Not for contracts as signers.
+    /// The arguments stand in an order that gives the lowest selector, as those of `settle`.
+    /// @param r The first word of the signature.
+    /// @param vs The second word, the highest bit of which says which v it is (EIP-2098).
+    function settleOne(
+        Line calldata line,
+        address signer,
+        bytes32 r,
+        bytes32 vs,
+        Tariff calldata tariff,
+        uint64 sealedAt
     ) external returns (Assets drawn);
 
     /// @notice Adds to a pot what arrives of `amount` from the caller. It cannot be taken back.
@@ -250,14 +270,15 @@ interface ISettlementSplitter is IERC5267 {
         returns (Assets amount);
 
     /// @notice Pays a registered party's account what it is entitled to and was not paid yet. Anyone may.
-    function claim(Split calldata split, uint256 offset, address account) external returns (Assets amount);
+    /// @dev The arguments stand in the order that gives the lowest selector, which the compiler's dispatch tries first.
+    function claim(uint256 offset, address account, Split calldata split) external returns (Assets amount);
 
     /// @notice As `claim`, for the caller's own stake, to a recipient of its choice.
     function claimTo(Split calldata split, uint256 offset, address recipient) external returns (Assets amount);
 
     /// @notice As `claimTo`, with the party's signed consent, which anyone may submit once, until its deadline.
-    /// @dev ECDSA first, then ERC-1271. An authorization is used up also when there is nothing to pay. A party makes
-    /// an open one void by using its nonce for another.
+    /// @dev ECDSA first, then ERC-1271. While there is nothing to pay an authorization is refused, and stays good. A
+    /// party makes an open one void by using its nonce for another.
     function claimWithAuthorization(
         Split calldata split,
         ClaimAuthorization calldata authorization,
@@ -278,7 +299,8 @@ interface ISettlementSplitter is IERC5267 {
     function thawing(bytes32 tariffId, address payer) external view returns (Thaw memory);
 
     /// @notice How much of a payer's balance cannot be withdrawn before `until`, a time in seconds.
-    /// @dev 0 if a thaw that starts now would end before `until`. Statements of the same tariff can still draw it.
+    /// @dev 0 if a thaw that starts now would end before `until`. A time in the past counts as now. Statements of the same
+    /// tariff can still draw it.
     function secured(Tariff calldata tariff, address payer, uint256 until) external view returns (Assets);
 
     /// @notice All that was ever allocated to a split, claimed or not.

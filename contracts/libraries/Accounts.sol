@@ -8,21 +8,20 @@ import {Account} from "../types/Structs.sol";
 /// 112 bits, settled in the next 112, sealedAt in the highest 32.
 library Accounts {
     /// @return word The whole slot.
-    /// @return sealedAt The time of the newest statement settled.
-    function load(Account storage account) internal view returns (uint256 word, uint256 sealedAt) {
+    function load(Account storage account) internal view returns (uint256 word) {
         assembly ("memory-safe") {
             word := sload(account.slot)
-            sealedAt := shr(224, word)
         }
     }
 
     /// @notice Draws what a statement costs beyond what was settled, and no more than the balance; moves it from the
     /// balance to settled, and stores the statement's time.
-    /// @dev Balance and settled together fit uint112, so settled cannot leave its bits; `sealedAt` fits uint32.
+    /// @dev Balance and settled together fit uint112, so settled cannot leave its bits.
     /// @param word The whole slot as it is.
     /// @param worth All that the statement costs. Compared before it is narrowed: it can be larger than any balance.
+    /// @param stamp The statement's time where it stands in the slot: in the highest 32 bits.
     /// @return drawn What moved.
-    function draw(Account storage account, uint256 word, uint256 worth, uint256 sealedAt)
+    function draw(Account storage account, uint256 word, uint256 worth, uint256 stamp)
         internal
         returns (uint256 drawn)
     {
@@ -31,8 +30,9 @@ library Accounts {
             let settled := shr(144, shl(32, word))
             drawn := mul(gt(worth, settled), sub(worth, settled))
             if gt(drawn, held) { drawn := held }
-            word := or(sub(held, drawn), shl(112, add(settled, drawn)))
-            sstore(account.slot, or(word, shl(224, sealedAt)))
+            // From the lowest bits to the next: what leaves the one arrives in the other, and neither borrows nor carries.
+            word := add(shr(32, shl(32, word)), mul(drawn, 0xffffffffffffffffffffffffffff))
+            sstore(account.slot, or(stamp, word))
         }
     }
 }

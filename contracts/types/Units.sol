@@ -12,3 +12,11 @@ type RateLanes is uint256;
 
 /// An amount of an ERC-20 token, in base units.
 type Assets is uint256;
+
+/// What one line of a statement drew, and when the statement was sealed, in one word of an event: `sealedAt` in the
+/// highest 32 bits, the base units drawn in the lowest 112.
+type SealedDraw is uint256;
+
+/// What one claim paid, and of which stake, in one word of an event: the stake's offset in the highest 128 bits, the
+/// base units in the lowest 128.
+type StakePayment is uint256;

@@ -19,11 +19,13 @@ from eth_account import Account
 from web3 import Web3
 from web3.contract import Contract
 
+from meterbridge.adapters.chain import calls
+from meterbridge.adapters.chain.access import paying_access_list
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import keccak256, keccak256_rows
 from meterbridge.domain.merkle import path_positions
 from meterbridge.domain.splits import Party, ShareNode, ShareProof, ShareSibling, Split
-from meterbridge.domain.statements import Domain, Line, Statement
+from meterbridge.domain.statements import Domain, Line, SignedStatement, Statement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import Rates, UsageVector
 
@@ -182,12 +184,23 @@ class World:
         address = self.w3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
         return self.w3.eth.contract(address=address, abi=found["abi"])
 
-    def send(self, sender: str, call: Any) -> Spent:
-        """Send a call as a transaction; it must succeed."""
-        sent = call.transact({"from": sender, "gas": GAS_LIMIT})
+    def send(self, sender: str, call: Any, listed: bool = False) -> Spent:
+        """Send a call of a contract, or calldata of the splitter, as a transaction; it must succeed.
+
+        Args:
+            sender: who sends.
+            call: a bound function, or the bytes that the client sends to the splitter.
+            listed: with the access list that the client attaches.
+        """
+        to = self.splitter.address if isinstance(call, bytes) else call.address
+        data = Web3.to_hex(call) if isinstance(call, bytes) else call._encode_transaction_data()
+        request: Any = {"from": sender, "to": to, "data": data, "gas": GAS_LIMIT}
+        if listed:
+            request["accessList"] = paying_access_list(self.w3, request)
+        sent = self.w3.eth.send_transaction(request)
         receipt = self.w3.eth.wait_for_transaction_receipt(sent)
         if receipt["status"] != 1:
-            raise RuntimeError(f"{call.fn_name} failed in the benchmark")
+            raise RuntimeError(f"a call to {to} failed in the benchmark: {data[:10]}")
         data = bytes(self.w3.eth.get_transaction(sent)["input"])
         zeros = data.count(0)
         return Spent(int(receipt["gasUsed"]), 21_000 + 4 * zeros + 16 * (len(data) - zeros))
@@ -215,15 +228,9 @@ class World:
             Line(payer, usage_at(i, moment, meters), head_of(i, moment)) for i, payer in enumerate(payers)
         )
         statement = Statement(tariff.id, START - 10_000 + moment, lines)
-        signature = self.meter.unsafe_sign_hash(statement.digest(self.domain)).signature
-        call = self.splitter.functions.settle(
-            signer=self.meter.address,
-            signature=bytes(signature),
-            sealedAt=statement.sealed_at,
-            tariff=tariff.abi_tuple(),
-            lines=[line.abi_tuple() for line in lines],
-        )
-        spent = self.send(self.relayer, call)
+        signature = bytes(self.meter.unsafe_sign_hash(statement.digest(self.domain)).signature)
+        signed = SignedStatement(self.domain, statement, Address.parse(self.meter.address), signature)
+        spent = self.send(self.relayer, calls.settle(tariff, signed))
         for line in lines[:: max(1, len(lines) // 10)]:
             found = self.splitter.functions.account(tariff.id, str(line.payer)).call()
             expected = tariff.price_down(line.usage).base_units

@@ -4,7 +4,7 @@ Every figure is `gasUsed` of a receipt: 21,000, calldata, execution, and refunds
 state, not EIP-2929: every slot that is written was written before, in an earlier transaction.
 
   settle_1_cold              first settlement of a payer under a new tariff: pot and settled are still zero
-  settle_1_warm              every later one
+  settle_1_warm              every later one; both by `settleOne`, as the client sends a statement of one line
   settle_100_per_line        the same for 100 payers in one statement, divided by 100
   settle_1000_per_line       for 1,000 payers, divided by 1,000; fits the cap of 2^24 gas a transaction
   settle_1000_first_per_line for 1,000 payers who were never settled before
@@ -13,7 +13,9 @@ state, not EIP-2929: every slot that is written was written before, in an earlie
   claim_first_3              a first claim with its proof, of a split with 3 parties, to an account that
                              holds the token; claim_first_3_fresh: to one that never held it
   claim_first_1000000        the same with 1,000,000 parties, whose leaves and nodes are all really hashed
-  claim_later                a later claim, without proof
+  claim_later                a later claim, without proof, with the access list that the client attaches
+                             (EIP-2930: what it reads of the token and its proxy, 100 gas cheaper each)
+  claim_later_no_access_list the same as a plain transaction
   claim_10_splits_per_claim  ten later claims of one party on ten splits by multicall, divided by 10
   deposit                    by a payer with an account, from an allowance that stays above zero
   deposit_first              opens the account: emits the whole tariff and split
@@ -58,6 +60,7 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
+from meterbridge.adapters.chain import calls
 from meterbridge.domain.keccak import keccak256
 from meterbridge.domain.splits import Party, PartyTable, ShareProof, Split
 from meterbridge.domain.tariffs import Tariff
@@ -150,9 +153,11 @@ def measure_later_claims(world: World, split: Split, proof: ShareProof) -> Figur
     """Measure a later claim, and ten of one party on ten splits in one transaction."""
     world.send(world.funder, world.splitter.functions.fund(split.abi_tuple(), 5_000_000))
     holder = str(proof.party.account)
-    later = world.splitter.functions.claim(split.abi_tuple(), proof.offset(), holder)
-    figures = {"claim_later": world.send(world.relayer, later).total}
-    calls = []
+    later = calls.claim(split, proof.offset(), proof.party.account)
+    figures = {"claim_later": world.send(world.relayer, later, listed=True).total}
+    world.send(world.funder, world.splitter.functions.fund(split.abi_tuple(), 5_000_000))
+    figures["claim_later_no_access_list"] = world.send(world.relayer, later).total
+    batch = []
     for salt in range(1, 11):
         table = three_parties(salt)
         other, own = table.split(world.asset), table.proof(1)
@@ -162,10 +167,10 @@ def measure_later_claims(world: World, split: Split, proof: ShareProof) -> Figur
             world.relayer, world.splitter.functions.claimFirst(other.abi_tuple(), party, own.abi_tuple())
         )
         world.send(world.funder, world.splitter.functions.fund(other.abi_tuple(), 5_000_000))
-        calls.append(world.splitter.encode_abi("claim", [other.abi_tuple(), own.offset(), holder]))
+        batch.append(calls.claim(other, own.offset(), own.party.account))
     if own.party.account != proof.party.account:
         raise RuntimeError("the ten splits pay somebody else")
-    ten = world.send(world.relayer, world.splitter.functions.multicall(calls))
+    ten = world.send(world.relayer, world.splitter.functions.multicall(batch))
     return figures | {"claim_10_splits_per_claim": per(ten.total, 10)}
 
 

@@ -8,13 +8,15 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hypothesis import given
+from eth_account import Account
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from web3 import Web3
 
 from meterbridge.adapters.chain import calls
 from meterbridge.adapters.chain.calls import Permit, TokenSignature, TransferAuthorization
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.signatures import CURVE_ORDER
 from meterbridge.domain.splits import Party, PartyTable
 from meterbridge.domain.statements import ClaimAuthorization, Domain, Line, SignedStatement, Statement
 from meterbridge.domain.tariffs import Tariff
@@ -59,7 +61,7 @@ def test_every_changing_function_is_encoded_as_web3_does() -> None:
         "withdraw": (calls.withdraw(TARIFF, SPLIT), (TARIFF.abi_tuple(), SPLIT.abi_tuple())),
         "fund": (calls.fund(SPLIT, AMOUNT), (SPLIT.abi_tuple(), AMOUNT.base_units)),
         "claimFirst": (calls.claim_first(SPLIT, proof), (SPLIT.abi_tuple(), rows[1], path)),
-        "claim": (calls.claim(SPLIT, 5, SIGNER), (SPLIT.abi_tuple(), 5, str(SIGNER))),
+        "claim": (calls.claim(SPLIT, 5, SIGNER), (5, str(SIGNER), SPLIT.abi_tuple())),
         "claimTo": (calls.claim_to(SPLIT, 5, PAYER), (SPLIT.abi_tuple(), 5, str(PAYER))),
         "claimWithAuthorization": (
             calls.claim_with_authorization(SPLIT, AUTHORIZATION, b"\x01" * 65),
@@ -73,7 +75,7 @@ def test_every_changing_function_is_encoded_as_web3_does() -> None:
         for entry in artifact["abi"]
         if entry["type"] == "function" and entry["stateMutability"] == "nonpayable"
     }
-    assert changing == cases.keys() | {"settle"}
+    assert changing == cases.keys() | {"settle", "settleOne"}
     for function, (encoded, values) in cases.items():
         assert encoded == web3_encoding(function, *values), function
 
@@ -105,6 +107,35 @@ def test_settle_is_packed_as_web3_does(drawn: list[Line], sealed_at: int, signat
         p["name"] for p in calls.load_artifact("SettlementSplitter").abi.functions["settle"].inputs.entries
     ]
     assert calls.settle(TARIFF, signed) == web3_encoding("settle", *(values[name] for name in order))
+
+
+@settings(deadline=None)
+@given(lines, lines, st.integers(1, 2**32 - 1), st.integers(1, CURVE_ORDER - 1))
+def test_what_a_key_signed_goes_in_64_bytes_and_alone_where_it_is_one_line(
+    first: Line, second: Line, sealed_at: int, secret: int
+) -> None:
+    key = Account.from_key(secret.to_bytes(32, "big"))
+    for drawn in [(first,), (first, second)]:
+        if len({line.payer for line in drawn}) < len(drawn):
+            continue
+        statement = Statement(TARIFF.id, sealed_at, drawn)
+        digest = statement.digest(Domain(1, TOKEN))
+        by_key = key.unsafe_sign_hash(digest)
+        signature = bytes(by_key.signature)
+        signed = SignedStatement(Domain(1, TOKEN), statement, Address.parse(key.address), signature)
+        # An oracle of its own: EIP-2098 as its text says it.
+        vs = ((by_key.v - 27) << 255 | by_key.s).to_bytes(32, "big")
+        r, rows = by_key.r.to_bytes(32, "big"), [line.abi_tuple() for line in drawn]
+        if len(drawn) == 1:
+            values = (rows[0], key.address, r, vs, TARIFF.abi_tuple(), sealed_at)
+            assert calls.settle(TARIFF, signed) == web3_encoding("settleOne", *values)
+        else:
+            values = (key.address, r + vs, sealed_at, TARIFF.abi_tuple(), rows)
+            assert calls.settle(TARIFF, signed) == web3_encoding("settle", *values)
+        # Of somebody else, a contract may say what it thinks of it.
+        others = replace(signed, signer=PAYER)
+        values = (str(PAYER), signature, sealed_at, TARIFF.abi_tuple(), rows)
+        assert calls.settle(TARIFF, others) == web3_encoding("settle", *values)
 
 
 def test_signature_is_cut_into_parts() -> None:

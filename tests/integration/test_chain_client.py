@@ -49,6 +49,7 @@ def test_every_function_of_the_abi_has_a_method() -> None:
     abi = calls.load_artifact("SettlementSplitter").abi
     renamed = {"account": "escrow", "nonces": "nonce", "eip712Domain": "domain"}
     methods = {renamed.get(name, python_name(name)) for name in abi.functions}
+    methods.remove("settle_one")  # what `settle` sends for a statement of one line
     assert methods <= {name for name in dir(SplitterClient) if not name.startswith("_")}
 
 

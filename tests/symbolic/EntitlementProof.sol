@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 /// For the compiler's SMTChecker: its solver reasons in whole numbers, where halmos, in bits, finds no end of a
-/// product of two unknowns divided by a third. The expression is `SettlementSplitter._entitledDown`'s. See scripts/prove.
+/// product of two unknowns divided by a third. The expression is `Shares.entitledDown`'s. See scripts/prove.
 contract EntitlementProof {
     /// Two parties that hold all shares: together they are entitled to at most the pot, and to less than two base
     /// units below it. For any number of parties the same follows from `isWithinOneUnit`, added up over them.

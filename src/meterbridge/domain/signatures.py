@@ -35,6 +35,19 @@ def encode_signature(r: int, s: int, y_parity: int) -> bytes:
     return r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([_V_VALUES[y_parity]])
 
 
+def compact_signature(signature: bytes) -> bytes:
+    """Return the 65 bytes of a key's signature in the 64 of EIP-2098.
+
+    The highest bit of s, which a low s does not need, says which v it is.
+
+    Raises:
+        BadSignature: when it is not 65 bytes, has another v, or a high s.
+    """
+    _require_canonical(signature)
+    parity = signature[64] - 27
+    return signature[:32] + bytes([signature[32] | parity << 7]) + signature[33:64]
+
+
 def recover_signer(digest: bytes, signature: bytes) -> Address:
     """Return the address whose key signed `digest`.
 

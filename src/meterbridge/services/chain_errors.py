@@ -319,6 +319,18 @@ class AuthorizationExpired(Refusal):
     timestamp: int
 
 
+class NothingToClaim(Refusal):
+    """There is nothing that a claim authorization could pay; it stays good."""
+
+    message = (
+        "there is nothing to pay to {account} at offset {offset} of split {split_id} yet; "
+        "the authorization stays good until its deadline"
+    )
+    split_id: bytes
+    offset: int
+    account: Address
+
+
 class InvalidNonce(Refusal):
     """A claim authorization was used, or is not the account's next one."""
 

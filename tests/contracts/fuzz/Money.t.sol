@@ -47,7 +47,7 @@ contract MoneyTest is Base {
         vm.assertEq(log.topics[0], ISettlementSplitter.Settled.selector);
         vm.assertEq(log.topics[1], id());
         vm.assertEq(log.topics[2], bytes32(uint256(uint160(payer))));
-        vm.assertEq(log.data, abi.encode(now64(), lines[0].usage, head, min(price, deposited)));
+        vm.assertEq(log.data, abi.encode(lines[0].usage, head, sealedDraw(now64(), min(price, deposited))));
     }
 
     /// Any pot grown in any steps, any shares: nobody gets more than exactly its part, or a unit less; the dust is less

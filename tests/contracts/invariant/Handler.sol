@@ -139,10 +139,10 @@ contract Handler is World {
         uint256 p = partySeed % members[s].length;
         address who = members[s][p].account;
         uint256 offset = offsets[s][p];
-        bytes memory call = abi.encodeCall(splitter.claim, (splits[s], offset, who));
+        bytes memory call = abi.encodeCall(splitter.claim, (offset, who, splits[s]));
         if (splitter.stake(splitKey[s], offset, who).share == 0) return refuse(who, call);
         if (way % 3 == 0) {
-            claimed[s] += Assets.unwrap(splitter.claim(splits[s], offset, who));
+            claimed[s] += Assets.unwrap(splitter.claim(offset, who, splits[s]));
         } else if (way % 3 == 1) {
             vm.prank(who);
             claimed[s] += Assets.unwrap(splitter.claimTo(splits[s], offset, RECIPIENT));
@@ -248,8 +248,13 @@ contract Handler is World {
             ClaimAuthorization(splitKey[s], offset, who, RECIPIENT, splitter.nonces(who), block.timestamp);
         (uint8 v, bytes32 r, bytes32 sig) = vm.sign(partyKey(s, p), digestOf(Plain.claimHash(consent)));
         bytes memory signature = abi.encodePacked(r, sig, v);
-        uint256 paid = Assets.unwrap(splitter.claimWithAuthorization(splits[s], consent, signature));
-        refuse(who, abi.encodeCall(splitter.claimWithAuthorization, (splits[s], consent, signature)));
+        bytes memory call = abi.encodeCall(splitter.claimWithAuthorization, (splits[s], consent, signature));
+        uint256 due = Assets.unwrap(splitter.claimable(splits[s], offset, who));
+        uint256 paid = 0;
+        if (due != 0) paid = Assets.unwrap(splitter.claimWithAuthorization(splits[s], consent, signature));
+        vm.assertEq(paid, due);
+        // Used, or with nothing to pay.
+        refuse(who, call);
         return paid;
     }
 

@@ -15,7 +15,7 @@ import {
     Tariff,
     Thaw
 } from "../../../contracts/types/Structs.sol";
-import {Assets, RateLanes, UsageLanes} from "../../../contracts/types/Units.sol";
+import {Assets, RateLanes, SealedDraw, StakePayment, UsageLanes} from "../../../contracts/types/Units.sol";
 import {Plain} from "./Plain.sol";
 import {vm} from "./Vm.sol";
 
@@ -88,6 +88,14 @@ abstract contract Base {
 
     function splitKey() internal view returns (bytes32) {
         return Plain.splitId(split);
+    }
+
+    function sealedDraw(uint256 sealedAt, uint256 drawn) internal pure returns (SealedDraw) {
+        return SealedDraw.wrap(sealedAt * 2 ** 224 + drawn);
+    }
+
+    function payment(uint256 offset, uint256 amount) internal pure returns (StakePayment) {
+        return StakePayment.wrap(offset * 2 ** 128 + amount);
     }
 
     /* SIGNING */

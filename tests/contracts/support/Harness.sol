@@ -8,6 +8,8 @@ import {Ids} from "../../../contracts/libraries/Ids.sol";
 import {Lines} from "../../../contracts/libraries/Lines.sol";
 import {Pricing} from "../../../contracts/libraries/Pricing.sol";
 import {ShareTree} from "../../../contracts/libraries/ShareTree.sol";
+import {Shares} from "../../../contracts/libraries/Shares.sol";
+import {Signatures} from "../../../contracts/libraries/Signatures.sol";
 import {StatementHash} from "../../../contracts/libraries/StatementHash.sol";
 import {
     Account,
@@ -84,16 +86,51 @@ contract Harness {
         return ShareTree.climb(party, proof);
     }
 
-    function loadAccount() external view returns (uint256 word, uint256 sealedAt) {
+    function loadAccount() external view returns (uint256 word) {
         return Accounts.load(slot);
     }
 
     function draw(uint256 worth, uint256 sealedAt) external returns (uint256 drawn) {
-        (uint256 word,) = Accounts.load(slot);
-        return Accounts.draw(slot, word, worth, sealedAt);
+        return Accounts.draw(slot, Accounts.load(slot), worth, sealedAt * 2 ** 224);
     }
 
     function storeAccountPlainly(Account calldata account) external {
         slot = account;
+    }
+
+    function firstOf(Line[] calldata lines) external pure returns (Line memory) {
+        return Lines.first(lines);
+    }
+
+    function nextOf(Line[] calldata lines, uint256 index) external pure returns (Line memory) {
+        return Lines.next(lines[index]);
+    }
+
+    function alone(Line calldata line) external pure returns (Line[] memory) {
+        return Lines.alone(line);
+    }
+
+    function stakeKey(bytes32 splitId, uint256 offset, address account) external pure returns (bytes32) {
+        return Ids.stakeKey(splitId, offset, account);
+    }
+
+    function wordsOfSplit(Split calldata split) external pure returns (address) {
+        return Ids.assetOf(split);
+    }
+
+    function wordsOfTariff(Tariff calldata tariff) external pure returns (address, uint256, uint256) {
+        return (Ids.providerOf(tariff), Ids.scaleOf(tariff), Ids.thawPeriodOf(tariff));
+    }
+
+    function entitledDown(uint256 pot, uint256 share, Split calldata split) external pure returns (uint256) {
+        return Shares.entitledDown(pot, share, split);
+    }
+
+    function isBy(address signer, bytes32 digest, bytes calldata signature) external view returns (bool) {
+        return Signatures.isBy(signer, digest, signature);
+    }
+
+    function isByKey(address signer, bytes32 digest, bytes32 r, bytes32 vs) external pure returns (bool) {
+        return Signatures.isByKey(signer, digest, r, vs);
     }
 }

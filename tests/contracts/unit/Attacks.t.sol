@@ -80,46 +80,68 @@ contract AttacksTest is Base {
         vm.assertEq(token.balanceOf(address(splitter)), 500);
     }
 
+    /// A claim holds no lock: the books are written before the token is called, so there is nothing left to pay.
     function test_ReentrantClaim_PaysOnce() external {
-        parties[0].account = address(token);
-        split = splitOf(address(token), parties);
-        tariff = tariffOf(split);
-        deposit(payer, 1000);
-        settle(now64(), linesOf(payer, 1000));
-        (ShareProof memory proof,) = proofOf(0);
-        bytes[4] memory again = [
-            abi.encodeCall(ISettlementSplitter.claimFirst, (split, parties[0], proof)),
-            abi.encodeCall(ISettlementSplitter.claim, (split, 0, address(token))),
-            abi.encodeCall(ISettlementSplitter.claimTo, (split, 0, other)),
-            abi.encodeCall(
-                ISettlementSplitter.claimWithAuthorization,
-                (split, ClaimAuthorization(splitKey(), 0, address(token), other, 0, START), "")
-            )
-        ];
+        bytes[4] memory again = claimsOfTheToken();
         for (uint256 i = 0; i < 4; ++i) {
             uint256 before = vm.snapshotState();
             reenter(again[i]);
             vm.assertEq(claimFirst(0), 500);
-            assertLocked();
+            vm.assertTrue(token.called(), "the hook did not run");
+            vm.assertEq(token.balanceOf(address(token)), 500);
             vm.assertEq(token.balanceOf(address(splitter)), 500);
+            vm.assertEq(splitter.nonces(address(token)), 0);
             vm.revertToState(before);
         }
     }
 
-    function test_ReentrantDepositInClaim_IsRefused() external {
+    /// Nor does any claim run in the middle of what measures balances, or of a withdrawal.
+    function test_ReentrantClaimInDepositFundOrWithdraw_IsRefused() external {
+        bytes[4] memory again = claimsOfTheToken();
+        claimFirst(0);
+        deposit(other, 700);
+        vm.prank(other);
+        splitter.thaw(tariff, Assets.wrap(700));
+        vm.warp(START + THAW_PERIOD);
+        for (uint256 i = 0; i < 12; ++i) {
+            uint256 before = vm.snapshotState();
+            token.mint(payer, 100);
+            vm.startPrank(payer);
+            token.approve(address(splitter), 100);
+            reenter(again[i % 4]);
+            if (i / 4 == 0) splitter.deposit(tariff, split, payer, Assets.wrap(100));
+            else if (i / 4 == 1) splitter.fund(split, Assets.wrap(100));
+            vm.stopPrank();
+            if (i / 4 == 2) vm.assertEq(withdraw(other), 700);
+            assertLocked();
+            vm.revertToState(before);
+        }
+    }
+
+    /// A deposit in the middle of a claim measures its own tokens only.
+    function test_ReentrantDepositInClaim_IsCreditedWhatItBrought() external {
+        claimsOfTheToken();
         token.mint(address(token), 1000);
         vm.prank(address(token));
         token.approve(address(splitter), 1000);
-        deposit(payer, 1000);
-        settle(now64(), linesOf(payer, 1000));
-        reenter(
+        bytes[3] memory deposits = [
+            abi.encodeCall(ISettlementSplitter.deposit, (tariff, split, address(token), Assets.wrap(1000))),
             abi.encodeCall(
                 ISettlementSplitter.depositWithPermit,
-                (tariff, split, payer, Assets.wrap(1000), 0, 0, bytes32(0), bytes32(0))
-            )
-        );
-        vm.assertEq(claimFirst(0), 500);
-        assertLocked();
+                (tariff, split, address(token), Assets.wrap(1000), 0, 0, bytes32(0), bytes32(0))
+            ),
+            abi.encodeCall(ISettlementSplitter.fund, (split, Assets.wrap(1000)))
+        ];
+        for (uint256 i = 0; i < 3; ++i) {
+            uint256 before = vm.snapshotState();
+            reenter(deposits[i]);
+            vm.assertEq(claimFirst(0), 500);
+            vm.assertTrue(token.succeeded());
+            if (i < 2) assertAccount(address(token), 1000, 0, 0);
+            else vm.assertEq(pot(), 2000);
+            vm.assertEq(token.balanceOf(address(splitter)), 1500);
+            vm.revertToState(before);
+        }
     }
 
     /// Settling takes no lock. In the middle of a deposit it sees the books as they were before, and they stay whole.
@@ -252,6 +274,25 @@ contract AttacksTest is Base {
     }
 
     /* HELPERS */
+
+    /// The token is itself a party, with half of a pot of 1,000, and could claim in four ways.
+    function claimsOfTheToken() internal returns (bytes[4] memory) {
+        parties[0].account = address(token);
+        split = splitOf(address(token), parties);
+        tariff = tariffOf(split);
+        deposit(payer, 1000);
+        settle(now64(), linesOf(payer, 1000));
+        (ShareProof memory proof,) = proofOf(0);
+        return [
+            abi.encodeCall(ISettlementSplitter.claimFirst, (split, parties[0], proof)),
+            abi.encodeCall(ISettlementSplitter.claim, (0, address(token), split)),
+            abi.encodeCall(ISettlementSplitter.claimTo, (split, 0, other)),
+            abi.encodeCall(
+                ISettlementSplitter.claimWithAuthorization,
+                (split, ClaimAuthorization(splitKey(), 0, address(token), other, 0, type(uint256).max), "")
+            )
+        ];
+    }
 
     function deepSplit(uint256 height) internal returns (Party memory party, ShareProof memory proof) {
         party = Party(address(0xA1), 1, 1000);

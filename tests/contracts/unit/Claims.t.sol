@@ -61,7 +61,7 @@ contract ClaimsTest is Base {
         vm.expectEmit(address(splitter));
         emit ISettlementSplitter.Registered(splitKey(), account, 500, 2, 350);
         vm.expectEmit(address(splitter));
-        emit ISettlementSplitter.Claimed(splitKey(), account, account, 500, Assets.wrap(350));
+        emit ISettlementSplitter.Claimed(splitKey(), account, payment(500, 350));
         vm.prank(other);
         vm.assertEq(Assets.unwrap(splitter.claimFirst(split, parties[1], proof)), 350);
         vm.assertEq(usd.balanceOf(account), 350);
@@ -72,7 +72,7 @@ contract ClaimsTest is Base {
         vm.assertEq(claimFirst(0), 0);
         assertStake(0, parties[0].account, 500, 0);
         fund(10);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 5);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 5);
     }
 
     function test_ClaimFirst_ASecondTimeActsLikeALaterClaim() external {
@@ -158,17 +158,17 @@ contract ClaimsTest is Base {
         fund(11);
         vm.prank(other);
         // floor(111 / 2) - 50
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 5);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 5);
         vm.assertEq(usd.balanceOf(parties[0].account), 55);
         fund(1);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 1);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 1);
     }
 
     function test_ClaimTwice_PaysNothingTheSecondTime() external {
         fund(100);
         claimFirst(0);
         vm.recordLogs();
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 0);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 0);
         vm.assertEq(vm.getRecordedLogs().length, 0);
         vm.assertEq(usd.balanceOf(parties[0].account), 50);
     }
@@ -187,7 +187,7 @@ contract ClaimsTest is Base {
         Split memory wrong = split;
         wrong.asset = address(this);
         vm.expectPartialRevert(ISettlementSplitter.NotRegistered.selector);
-        splitter.claim(wrong, 0, parties[0].account);
+        splitter.claim(0, parties[0].account, wrong);
     }
 
     function test_EveryPartyClaimed_LessThanOneUnitEachStays() external {
@@ -202,7 +202,7 @@ contract ClaimsTest is Base {
         claimFirst(0);
         fund(100);
         vm.expectEmit(address(splitter));
-        emit ISettlementSplitter.Claimed(splitKey(), parties[0].account, other, 0, Assets.wrap(50));
+        emit ISettlementSplitter.ClaimedTo(splitKey(), parties[0].account, other, payment(0, 50));
         vm.prank(parties[0].account);
         vm.assertEq(Assets.unwrap(splitter.claimTo(split, 0, other)), 50);
         vm.assertEq(usd.balanceOf(other), 50);
@@ -239,7 +239,7 @@ contract ClaimsTest is Base {
         ClaimAuthorization memory consent = consentOf(other);
         bytes memory signature = sign(PARTY_KEY, Plain.claimHash(consent));
         vm.expectEmit(address(splitter));
-        emit ISettlementSplitter.Claimed(splitKey(), consent.account, other, 500, Assets.wrap(350));
+        emit ISettlementSplitter.ClaimedTo(splitKey(), consent.account, other, payment(500, 350));
         vm.prank(address(0xD07));
         vm.assertEq(Assets.unwrap(splitter.claimWithAuthorization(split, consent, signature)), 350);
         vm.assertEq(usd.balanceOf(other), 350);
@@ -250,6 +250,23 @@ contract ClaimsTest is Base {
             abi.encodeWithSelector(ISettlementSplitter.InvalidNonce.selector, consent.account, 1, 0)
         );
         splitter.claimWithAuthorization(split, consent, signature);
+    }
+
+    /// Nobody can burn a party's consent before there is something to pay.
+    function test_Authorization_WithNothingToPayIsRefusedAndStaysGood() external {
+        claimFirst(1);
+        ClaimAuthorization memory consent =
+            ClaimAuthorization(splitKey(), 500, parties[1].account, other, 0, START + 1);
+        bytes memory signature = sign(PARTY_KEY, Plain.claimHash(consent));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ISettlementSplitter.NothingToClaim.selector, splitKey(), 500, parties[1].account
+            )
+        );
+        splitter.claimWithAuthorization(split, consent, signature);
+        vm.assertEq(splitter.nonces(parties[1].account), 0);
+        fund(1000);
+        vm.assertEq(Assets.unwrap(splitter.claimWithAuthorization(split, consent, signature)), 350);
     }
 
     function test_Authorization_OfAnotherNonceIsRefused() external {
@@ -370,7 +387,7 @@ contract ClaimsTest is Base {
         vm.expectRevert(
             abi.encodeWithSelector(ISettlementSplitter.NotRegistered.selector, splitKey(), offset, account)
         );
-        splitter.claim(split, offset, account);
+        splitter.claim(offset, account, split);
     }
 
     function assertStake(uint256 offset, address account, uint256 share, uint256 claimed) internal view {

@@ -20,9 +20,7 @@ contract SettlingTest is Base {
         Line[] memory lines = linesOf(payer, 300);
         bytes memory signature = signed(tariff, now64(), lines);
         vm.expectEmit(address(splitter));
-        emit ISettlementSplitter.Settled(
-            id(), payer, now64(), lines[0].usage, lines[0].head, Assets.wrap(300)
-        );
+        emit ISettlementSplitter.Settled(id(), payer, lines[0].usage, lines[0].head, sealedDraw(now64(), 300));
         vm.prank(other);
         vm.assertEq(Assets.unwrap(splitter.settle(signer, signature, now64(), tariff, lines)), 300);
         assertAccount(payer, 700, 300, START);

@@ -93,9 +93,80 @@ contract SignaturesTest is Base {
         bytes memory signature = signed(tariff, now64(), lines);
         refuse(signer, "", now64(), tariff, lines);
         refuse(signer, abi.encodePacked(signature, uint8(0)), now64(), tariff, lines);
-        (bytes32 r, bytes32 s) = abi.decode(signature, (bytes32, bytes32));
-        uint256 compact = uint256(s) | (uint256(uint8(signature[64]) - 27) << 255);
-        refuse(signer, abi.encodePacked(r, compact), now64(), tariff, lines);
+        refuse(signer, abi.encodePacked(compact(signature), uint8(0), uint8(0)), now64(), tariff, lines);
+    }
+
+    /// EIP-2098: the same signature in 64 bytes. Its upper half is as malleable, and as much refused.
+    function test_CompactSignature_IsAccepted() external {
+        bytes memory signature = compact(signed(tariff, now64(), lines));
+        (bytes32 r, uint256 vs) = abi.decode(signature, (bytes32, uint256));
+        uint256 parity = vs >> 255;
+        uint256 high = ORDER - (vs << 1 >> 1);
+        refuse(signer, abi.encodePacked(r, high | (1 - parity) << 255), now64(), tariff, lines);
+        refuse(signer, abi.encodePacked(r, vs ^ (1 << 255)), now64(), tariff, lines);
+        refuse(signer, abi.encodePacked(r, bytes32(0)), now64(), tariff, lines);
+        refuse(signer, compact(signedBy(99, now64(), lines)), now64(), tariff, lines);
+        splitter.settle(signer, signature, now64(), tariff, lines);
+        assertAccount(payer, 990, 10, START);
+    }
+
+    /* ONE LINE */
+
+    function test_SettleOne_IsSettleOfOneLine() external {
+        (bytes32 r, bytes32 vs) = words(signed(tariff, now64(), lines));
+        vm.expectEmit(address(splitter));
+        emit ISettlementSplitter.Settled(id(), payer, lines[0].usage, lines[0].head, sealedDraw(START, 10));
+        vm.assertEq(Assets.unwrap(splitter.settleOne(lines[0], signer, r, vs, tariff, now64())), 10);
+        assertAccount(payer, 990, 10, START);
+        vm.assertEq(pot(), 10);
+        vm.assertEq(settle(now64(), lines), 0);
+    }
+
+    function test_SettleOne_RefusesWhatSettleRefuses() external {
+        (bytes32 r, bytes32 vs) = words(signed(tariff, now64(), lines));
+        bytes32 digest_ = digest();
+        bytes memory refusal =
+            abi.encodeWithSelector(ISettlementSplitter.InvalidSignature.selector, signer, digest_);
+        vm.expectRevert(refusal);
+        splitter.settleOne(lines[0], signer, r, vs ^ bytes32(uint256(1 << 255)), tariff, now64());
+        vm.expectRevert(refusal);
+        splitter.settleOne(lines[0], signer, vs, r, tariff, now64());
+        vm.expectPartialRevert(ISettlementSplitter.InvalidSignature.selector);
+        splitter.settleOne(lines[0], signer, r, vs, tariff, now64() - 1);
+        vm.expectPartialRevert(ISettlementSplitter.SealedInFuture.selector);
+        splitter.settleOne(lines[0], signer, r, vs, tariff, now64() + 1);
+        vm.expectPartialRevert(ISettlementSplitter.SignerNotAuthorized.selector);
+        splitter.settleOne(lines[0], other, r, vs, tariff, now64());
+        vm.expectPartialRevert(ISettlementSplitter.ScaleTooLarge.selector);
+        Tariff memory wrong = tariff;
+        wrong.scale = 37;
+        splitter.settleOne(lines[0], signer, r, vs, wrong, now64());
+        Line memory touched = lines[0];
+        touched.payer = other;
+        vm.expectPartialRevert(ISettlementSplitter.InvalidSignature.selector);
+        splitter.settleOne(touched, signer, r, vs, tariff, now64());
+        setSigner(signer, 0);
+        vm.expectPartialRevert(ISettlementSplitter.SignerNotAuthorized.selector);
+        splitter.settleOne(lines[0], signer, r, vs, tariff, now64());
+        vm.assertEq(balanceOf(payer), 1000);
+    }
+
+    /// Whatever it would accept: `settleOne` asks no contract.
+    function test_SettleOne_AsksNoContract() external {
+        ListSigner meter = new ListSigner();
+        setSigner(address(meter), type(uint64).max);
+        meter.accept(digest(), true);
+        vm.expectPartialRevert(ISettlementSplitter.InvalidSignature.selector);
+        splitter.settleOne(lines[0], address(meter), bytes32(0), bytes32(0), tariff, now64());
+        splitter.settle(address(meter), "", now64(), tariff, lines);
+    }
+
+    function test_SettleOne_SkipsWhatIsOlder() external {
+        settle(now64(), lines);
+        (bytes32 r, bytes32 vs) = words(signed(tariff, now64() - 1, lines));
+        vm.expectEmit(address(splitter));
+        emit ISettlementSplitter.Skipped(id(), payer, now64() - 1, uint32(START));
+        vm.assertEq(Assets.unwrap(splitter.settleOne(lines[0], signer, r, vs, tariff, now64() - 1)), 0);
     }
 
     /// A signature that recovers to nobody is nobody's, and the zero address cannot be made a signer.
@@ -195,6 +266,16 @@ contract SignaturesTest is Base {
     }
 
     /* HELPERS */
+
+    /// The 65 bytes of a key's signature in the 64 of EIP-2098.
+    function compact(bytes memory signature) internal pure returns (bytes memory) {
+        (bytes32 r, uint256 s) = abi.decode(signature, (bytes32, uint256));
+        return abi.encodePacked(r, s | uint256(uint8(signature[64]) - 27) << 255);
+    }
+
+    function words(bytes memory signature) internal pure returns (bytes32, bytes32) {
+        return abi.decode(compact(signature), (bytes32, bytes32));
+    }
 
     function digest() internal view returns (bytes32) {
         return digestOf(Plain.statementHash(id(), now64(), lines));

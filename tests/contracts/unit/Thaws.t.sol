@@ -248,6 +248,22 @@ contract ThawsTest is Base {
         vm.assertEq(secured(type(uint256).max), 0);
     }
 
+    /// What a matured thaw frees is not secured by asking for a time before it matured.
+    function test_Secured_OfThePastIsThatOfNow() external {
+        thaw(payer, 300);
+        vm.assertEq(secured(0), 1000);
+        vm.assertEq(secured(START - 1), 1000);
+        vm.warp(START + THAW_PERIOD);
+        vm.assertEq(secured(0), 1000);
+        vm.assertEq(secured(START + THAW_PERIOD), 1000);
+        vm.assertEq(secured(START + THAW_PERIOD + 1), 700);
+        vm.warp(START + THAW_PERIOD + 1);
+        uint256[4] memory times = [uint256(0), START, START + THAW_PERIOD, START + THAW_PERIOD + 1];
+        for (uint256 i = 0; i < 4; ++i) {
+            vm.assertEq(secured(times[i]), 700);
+        }
+    }
+
     function secured(uint256 until) internal view returns (uint256) {
         return Assets.unwrap(splitter.secured(tariff, payer, until));
     }

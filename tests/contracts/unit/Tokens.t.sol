@@ -126,12 +126,12 @@ contract TokensTest is Base {
         vm.expectRevert(refusal);
         splitter.fund(split, Assets.wrap(1));
         vm.expectRevert(refusal);
-        splitter.claim(split, 0, parties[0].account);
+        splitter.claim(0, parties[0].account, split);
         vm.stopPrank();
 
         token.fail(false);
         vm.assertEq(withdraw(payer), 1000);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 500);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 500);
     }
 
     function test_RevertsOnZero_IsNeverAskedForZero() external {
@@ -142,8 +142,8 @@ contract TokensTest is Base {
         settle(now64(), linesOf(payer, 100));
         vm.warp(START + THAW_PERIOD);
         vm.assertEq(withdraw(payer), 0);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 50);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 0, parties[0].account)), 0);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 50);
+        vm.assertEq(Assets.unwrap(splitter.claim(0, parties[0].account, split)), 0);
     }
 
     /// A blocked party is held up alone, and takes what is its own to another address if the token lets it.

@@ -67,7 +67,7 @@ contract ViewsTest is Base {
         vm.assertEq(Assets.unwrap(splitter.claimable(split, 500, parties[1].account)), 0);
         fund(1000);
         vm.assertEq(Assets.unwrap(splitter.claimable(split, 500, parties[1].account)), 350);
-        vm.assertEq(Assets.unwrap(splitter.claim(split, 500, parties[1].account)), 350);
+        vm.assertEq(Assets.unwrap(splitter.claim(500, parties[1].account, split)), 350);
         vm.assertEq(Assets.unwrap(splitter.claimable(split, 500, parties[1].account)), 0);
     }
 

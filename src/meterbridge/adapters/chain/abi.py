@@ -32,6 +32,10 @@ SELECTOR_BYTES: Final = 4
 _PYTHON_NAMES: Final = {"from": "giver"}  # keywords
 
 
+class Packed(dict[str, Any]):
+    """Several values that an event carries in one word, by Python name."""
+
+
 def python_name(solidity: str) -> str:
     """Return a parameter's name as Python writes it; `from` is a keyword, and becomes `giver`."""
     snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", solidity).lower().lstrip("_")
@@ -84,6 +88,8 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "string": lambda raw: raw.decode("utf-8", "replace"),
     "Assets": AssetAmount,
     "UsageLanes[2]": UsageVector.from_words,
+    "SealedDraw": lambda raw: Packed({"sealed_at": raw >> 224, "drawn": AssetAmount(raw % 2**112)}),
+    "StakePayment": lambda raw: Packed({"offset": raw >> 128, "amount": AssetAmount(raw % 2**128)}),
     "struct Split": _split,
     "struct Tariff": _tariff,
     "struct Party[]": lambda raw: tuple(map(_party, raw)),
@@ -174,7 +180,10 @@ class Event:
         from_topics = self.indexed.decode(b"".join(topics[1:]), owner=self.name)
         from_data = self.unindexed.decode(data, owner=self.name)
         names = self.indexed.names() + self.unindexed.names()
-        return dict(zip(names, from_topics + from_data, strict=True))
+        found: dict[str, Any] = {}
+        for name, value in zip(names, from_topics + from_data, strict=True):
+            found |= value if isinstance(value, Packed) else {name: value}
+        return found
 
 
 @dataclass(frozen=True, slots=True)

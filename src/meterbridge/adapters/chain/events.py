@@ -25,10 +25,13 @@ def decode_events(logs: Iterable[LogReceipt], contract: Address) -> Iterator[Cha
     for log in logs:
         topics = [bytes(topic) for topic in log["topics"]]
         event = by_topic.get(topics[0]) if topics else None
-        if event is None or event.name not in event_classes() or Address.parse(log["address"]) != contract:
+        if event is None or Address.parse(log["address"]) != contract:
             continue
         values = event.decode(topics, bytes(log["data"]))
-        yield event_classes()[event.name](at=log_place(log), **values)
+        if event.name == "Claimed":
+            values["recipient"] = values["account"]  # only `ClaimedTo` names another
+        if class_name(event.name) in event_classes():
+            yield event_classes()[class_name(event.name)](at=log_place(log), **values)
 
 
 def decode_transfer(log: LogReceipt) -> TokenTransfer:
@@ -49,6 +52,11 @@ def log_place(log: LogReceipt) -> LogPlace:
     return LogPlace(
         log["blockNumber"], log["logIndex"], bytes(log["transactionHash"]), bytes(log["blockHash"])
     )
+
+
+def class_name(event: str) -> str:
+    """Return the name of an event's class, from its name in the ABI: two of the contract's are one here."""
+    return "Claimed" if event == "ClaimedTo" else event
 
 
 @cache

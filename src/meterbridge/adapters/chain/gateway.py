@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from json import JSONDecodeError
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from hexbytes import HexBytes
@@ -23,6 +23,7 @@ from web3.exceptions import (
 )
 from web3.types import BlockData, BlockIdentifier, FilterParams, LogReceipt, TxParams, TxReceipt, Wei
 
+from meterbridge.adapters.chain.access import paying_access_list
 from meterbridge.adapters.chain.errors import from_revert
 from meterbridge.adapters.chain.ranges import LogRanges
 from meterbridge.adapters.chain.senders import Sender
@@ -132,8 +133,13 @@ class Gateway:
         with self._mapped():
             return self._call({"to": Web3.to_checksum_address(str(to)), "data": data}, _at(block))
 
-    def send(self, to: Address | None, data: bytes) -> bytes:
+    def send(self, to: Address | None, data: bytes, *, listed: bool = False) -> bytes:
         """Send a transaction that would succeed, and return its hash; without `to` it deploys.
+
+        Args:
+            to: whom to call.
+            data: calldata.
+            listed: attach the access list of what it reads, where that is cheaper.
 
         Raises:
             Refusal: when it would fail; nothing was sent.
@@ -141,7 +147,7 @@ class Gateway:
         request: TxParams = {"data": data}
         if to is not None:
             request["to"] = Web3.to_checksum_address(str(to))
-        return self._send(request)
+        return self._send(request, listed)
 
     def send_value(self, to: Address, wei: int) -> bytes:
         """Send the chain's own money; return the transaction's hash."""
@@ -212,10 +218,14 @@ class Gateway:
             found = self.w3.eth.get_logs(where)
         return sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
 
-    def _send(self, request: TxParams) -> bytes:
+    def _send(self, request: TxParams, listed: bool = False) -> bytes:
         if self.sender is None:
             raise ReadOnly("this client only reads; name an account to send from")
         with self._mapped():
+            if listed:
+                sender = Web3.to_checksum_address(str(self.sender.address))
+                entries = paying_access_list(self.w3, {**request, "from": sender})
+                request |= cast("TxParams", {"accessList": entries} if entries else {})
             request["gas"] = self._gas(request, self.sender.address)
             return self.sender.submit(self.w3, request)
 

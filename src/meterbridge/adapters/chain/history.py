@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from web3.types import LogReceipt
 
 from meterbridge.adapters.chain.abi import Event, load_artifact
-from meterbridge.adapters.chain.events import decode_events
+from meterbridge.adapters.chain.events import class_name, decode_events
 from meterbridge.adapters.chain.ranges import LogRanges
 from meterbridge.adapters.chain.views import SplitterViews
 from meterbridge.domain.addresses import Address
@@ -72,13 +72,15 @@ class History:
             kind: a class of `services.chain_events`.
             wanted: values by attribute, such as `tariff_id=…`, `payer=…`.
         """
-        event = _event(kind)
-        topics = [event.topic, *(_topic(wanted.get(name)) for name in event.indexed.names())]
-        while topics[-1] is None:
-            topics.pop()
-        for found in decode_events(self._logs(topics), self._views.address):
-            if isinstance(found, kind) and all(getattr(found, n) == v for n, v in wanted.items()):
-                yield found
+        found: list[ChainEvent] = []
+        for event in _events(kind):
+            topics = [event.topic, *(_topic(wanted.get(name)) for name in event.indexed.names())]
+            while topics[-1] is None:
+                topics.pop()
+            found += decode_events(self._logs(topics), self._views.address)
+        for one in sorted(found, key=lambda event: event.at):
+            if isinstance(one, kind) and all(getattr(one, n) == v for n, v in wanted.items()):
+                yield one
 
     def tariff(self, tariff_id: bytes) -> Tariff:
         """Return a tariff by its id.
@@ -179,9 +181,9 @@ class History:
             yield from found
 
 
-def _event(kind: type[ChainEvent]) -> Event:
+def _events(kind: type[ChainEvent]) -> list[Event]:
     events = load_artifact("SettlementSplitter").abi.events.values()
-    return next(event for event in events if event.name == kind.__name__)
+    return [event for event in events if class_name(event.name) == kind.__name__]
 
 
 def _topic(value: object) -> bytes | None:

@@ -50,8 +50,10 @@ def _lines(logs: Any, contract: str, tariff_id: str) -> tuple[LineResult, ...]:
             continue
         if topics[1] != tariff_id:
             continue
-        # The last word: of Settled what was drawn, of Skipped the account's newer time.
+        # The last word: of Settled what was drawn (112 bits) below the time; of Skipped the newer time.
         payer, last = Address(bytes.fromhex(topics[2][-40:])), int(log["data"][-_WORD_DIGITS:], 16)
         settled = topics[0] == _SETTLED
-        lines.append(LineResult(payer, AssetAmount(last)) if settled else LineResult(payer, nothing, last))
+        lines.append(
+            LineResult(payer, AssetAmount(last % 2**112)) if settled else LineResult(payer, nothing, last)
+        )
     return tuple(lines)

@@ -35,9 +35,14 @@ class SplitterClient(SplitterViews):
         """Return a client of the same contract for another sender."""
         return SplitterClient(gateway, self.address)
 
-    def send(self, call: bytes) -> bytes:
-        """Send calldata of `adapters.chain.calls`; return the transaction's hash without waiting."""
-        return self.gateway.send(self.address, call)
+    def send(self, call: bytes, *, listed: bool = False) -> bytes:
+        """Send calldata of `adapters.chain.calls`; return the transaction's hash without waiting.
+
+        Args:
+            call: the calldata.
+            listed: attach an access list where that is cheaper: for what calls a token.
+        """
+        return self.gateway.send(self.address, call, listed=listed)
 
     def wait(self, tx_hash: bytes) -> Receipt:
         """Wait until a transaction is mined; return what the contract said in it."""
@@ -48,6 +53,10 @@ class SplitterClient(SplitterViews):
     def transact(self, call: bytes) -> Receipt:
         """Send calldata and wait."""
         return self.wait(self.send(call))
+
+    def pay(self, call: bytes) -> Receipt:
+        """Send calldata of what pays tokens out, and wait."""
+        return self.wait(self.send(call, listed=True))
 
     def multicall(self, calls_: Sequence[bytes]) -> Receipt:
         """Make several calls of `adapters.chain.calls` in one transaction; all of them succeed or none."""
@@ -100,7 +109,7 @@ class SplitterClient(SplitterViews):
 
     def withdraw(self, tariff: Tariff, split: Split) -> Receipt:
         """Pay the sender what it thawed."""
-        return self.transact(calls.withdraw(tariff, split))
+        return self.pay(calls.withdraw(tariff, split))
 
     # Settlement
 
@@ -120,21 +129,21 @@ class SplitterClient(SplitterViews):
 
     def claim_first(self, split: Split, proof: ShareProof) -> Receipt:
         """Prove a party's share, register it, and pay its account what it is entitled to."""
-        return self.transact(calls.claim_first(split, proof))
+        return self.pay(calls.claim_first(split, proof))
 
     def claim(self, split: Split, offset: int, account: Address) -> Receipt:
         """Pay a registered party's account; anyone may send this."""
-        return self.transact(calls.claim(split, offset, account))
+        return self.pay(calls.claim(split, offset, account))
 
     def claim_to(self, split: Split, offset: int, recipient: Address) -> Receipt:
         """Pay the sender's own stake to a recipient."""
-        return self.transact(calls.claim_to(split, offset, recipient))
+        return self.pay(calls.claim_to(split, offset, recipient))
 
     def claim_with_authorization(
         self, split: Split, authorization: ClaimAuthorization, signature: bytes
     ) -> Receipt:
         """Pay a party's stake to the recipient that it authorised; anyone may send this."""
-        return self.transact(calls.claim_with_authorization(split, authorization, signature))
+        return self.pay(calls.claim_with_authorization(split, authorization, signature))
 
 
 def deploy(gateway: Gateway, name: str) -> Address:
