@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
+from meterbridge.adapters.sql.enrolment import DELIVERIES
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS, SqlStatements
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.records import LogKind
+from meterbridge.services.settling.records import DeliveryState
 
 
 class SqlGuarding(SqlStatements):
@@ -63,3 +65,11 @@ class SqlGuarding(SqlStatements):
         with self._database.read() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else Address(bytes(found))
+
+    def newest_deliveries(self, tariff_id: bytes) -> tuple[int, int]:
+        """See the port."""
+        newest = select(func.max(DELIVERIES.c.sealed_at)).where(DELIVERIES.c.tariff_id == tariff_id)
+        settled = newest.where(DELIVERIES.c.state.in_([DeliveryState.MINED.value, DeliveryState.FINAL.value]))
+        with self._database.read() as connection:
+            taken_up, done = (connection.execute(query).scalar_one() for query in (newest, settled))
+            return taken_up or 0, done or 0

@@ -22,7 +22,7 @@ from meterbridge.services.following.states import EscrowState
 from meterbridge.services.ports import Ledger
 from meterbridge.services.records import SignedHead, TariffRecord
 from meterbridge.services.settling.ports import Outbox
-from meterbridge.services.settling.records import MOVING, Delivery, DeliveryState
+from meterbridge.services.settling.records import MOVING, OPEN, Delivery, DeliveryState
 
 ZERO: Final = AssetAmount.zero()
 THAW, DRY, SIGNER, QUEUE, UNSETTLED, FOLLOWING = "thaw", "dry", "signer", "queue", "unsettled", "following"
@@ -41,6 +41,9 @@ class GuardedLedger(Ledger, FollowingLedger, Outbox, Protocol):
 
     def newest_signer(self, tariff_id: bytes) -> Address | None:
         """Return who signed the newest statement; None where there is none."""
+
+    def newest_deliveries(self, tariff_id: bytes) -> tuple[int, int]:
+        """Return the times of the newest statement that was taken up, and that was settled; 0 for none."""
 
     def samples(self, tariff_id: bytes) -> list[tuple[int, AssetAmount]]:
         """Return what was unsettled at each time that is kept, the oldest first."""
@@ -84,12 +87,14 @@ class Standing:
     """One account as it stands.
 
     Attributes:
+        usage: all of it, charges less credits, sealed or not.
         due: the price of all usage, sealed or not, that was not drawn yet.
     """
 
     payer: Address
     name: str
     escrow: EscrowState
+    usage: UsageVector
     due: AssetAmount
 
     @property
@@ -148,7 +153,7 @@ class Guards:
             payer = account.key.payer
             escrow = escrows.get(payer, EscrowState())
             due = record.tariff.price_down(totals[payer]).minus_or_zero(escrow.settled)
-            found.append(Standing(payer, account.customer or str(payer), escrow, due))
+            found.append(Standing(payer, account.customer or str(payer), escrow, totals[payer], due))
         return found
 
     def _thaws(self, record: TariffRecord, standings: Sequence[Standing], now: int) -> Iterator[Alert]:
@@ -170,7 +175,6 @@ class Guards:
     def _dry(self, record: TariffRecord, standings: Sequence[Standing], now: int) -> Iterator[Alert]:
         ahead = self._limits.dry_ahead_seconds
         before = self._ledger.usage_stated_at(record.id, now - ahead)
-        totals = self._ledger.usage_totals(record.id)
         for one in standings:
             if one.due and one.due >= one.escrow.balance:
                 missing = one.due - one.escrow.balance
@@ -178,7 +182,7 @@ class Guards:
                 yield Alert(DRY, _subject(record, one.payer), Severity.CRITICAL, message, missing)
                 continue
             then = before.get(one.payer, UsageVector.zero())
-            spent = record.tariff.price_down(totals[one.payer]).minus_or_zero(record.tariff.price_down(then))
+            spent = record.tariff.price_down(one.usage).minus_or_zero(record.tariff.price_down(then))
             if spent and one.remaining <= spent:
                 message = (
                     f"{one.name} spent {spent} in the last {ahead} s and has {one.remaining} left: "
@@ -211,18 +215,19 @@ class Guards:
             )
 
     def _queue(self, record: TariffRecord, now: int) -> Iterator[Alert]:
-        deliveries = [one for one in self._ledger.deliveries(record.domain) if one.tariff_id == record.id]
+        open_or_failed = self._ledger.deliveries(record.domain, (*OPEN, DeliveryState.FAILED))
+        deliveries = [one for one in open_or_failed if one.tariff_id == record.id]
+        newest, settled = self._ledger.newest_deliveries(record.id)
         problems = [
             *_stalled(deliveries, now - self._limits.stalled_seconds),
-            *_failed(deliveries),
-            *self._abandoned(record, deliveries, now),
+            *_failed(deliveries, settled),
+            *self._abandoned(record, newest, now),
         ]
         if problems:
             yield Alert(QUEUE, _tariff(record), Severity.CRITICAL, "; ".join(problems))
 
-    def _abandoned(self, record: TariffRecord, deliveries: Sequence[Delivery], now: int) -> Iterator[str]:
+    def _abandoned(self, record: TariffRecord, newest: int, now: int) -> Iterator[str]:
         """Statements that nobody has taken up: the settler does not run, or does not see them."""
-        newest = max((one.sealed_at for one in deliveries), default=0)
         escrows = self._ledger.followed_escrows(record.domain, record.id)
         waiting = [
             signed.sealed_at
@@ -274,12 +279,10 @@ def _stalled(deliveries: Sequence[Delivery], since: int) -> Iterator[str]:
             yield f"the statement of {one.sealed_at} is {one.state.value} since {one.since}: {reason}"
 
 
-def _failed(deliveries: Sequence[Delivery]) -> Iterator[str]:
+def _failed(deliveries: Sequence[Delivery], settled: int) -> Iterator[str]:
     """Statements that the contract refuses for good, unless a later one was settled instead."""
-    settled = (DeliveryState.MINED, DeliveryState.FINAL)
-    last = max((one.sealed_at for one in deliveries if one.state in settled), default=0)
     for one in deliveries:
-        if one.state is DeliveryState.FAILED and one.sealed_at > last:
+        if one.state is DeliveryState.FAILED and one.sealed_at > settled:
             yield f"the statement of {one.sealed_at} can never be settled: {one.reason}"
 
 

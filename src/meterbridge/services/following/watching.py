@@ -33,6 +33,7 @@ from meterbridge.services.following.ports import CursorMoved, FollowedChain
 logger: Final = logging.getLogger("meterbridge.watch")
 _TELL_AT_ONCE: Final = (ReorgBeyondFinality, ViewsDisagree)
 _TRIES: Final = 3
+GUARD_SECONDS: Final = 5
 _LEVELS: Final = {Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
 
 
@@ -73,6 +74,7 @@ class Watch:
         *,
         from_block: int | None = None,
         tries: int = _TRIES,
+        guard_seconds: int = GUARD_SECONDS,
         on_progress: Advance | None = None,
     ) -> None:
         """Keep what it works with.
@@ -84,6 +86,7 @@ class Watch:
             receivers: who is told.
             clock: seconds since 1970.
             from_block: where to begin the first time; None finds it.
+            guard_seconds: least time between two looks of the guards: they look at every account.
             tries: rounds that must fail in a row before a node that does not answer is an alert.
             on_progress: told while blocks are read.
         """
@@ -94,6 +97,8 @@ class Watch:
         self._clock: Final = clock
         self._from_block: Final = from_block
         self._tries: Final = tries
+        self._guard_seconds: Final = guard_seconds
+        self._looked_at: int | None = None
         self._on_progress: Final = on_progress
         self._failed = 0
 
@@ -101,10 +106,11 @@ class Watch:
         """Do everything once. What goes wrong with the chain is an alert, not an exception."""
         domain = self._domain()
         followed, error = self._follow()
-        found = [*self._trouble(error), *self._guarded(domain)]
-        judged = (FOLLOWING, *LEDGER_GUARDS) if self._ledger.cursor(domain) else (FOLLOWING,)
+        found, judged = self._look(domain, error)
         scope, names = scope_of(domain), [receiver.name for receiver in self._receivers]
-        changes = self._ledger.update_alerts(scope, found, judged, names, self._clock())
+        changes = AlertChanges((), (), ())
+        if found or judged:
+            changes = self._ledger.update_alerts(scope, found, judged, names, self._clock())
         _log(changes)
         sent = send_notices(self._ledger, self._receivers, self._clock)
         for failure in sent.errors:
@@ -134,13 +140,17 @@ class Watch:
         subject = type(error).__name__
         return [Alert(FOLLOWING, subject, Severity.CRITICAL, f"the chain cannot be followed: {error}")]
 
-    def _guarded(self, domain: Domain) -> list[Alert]:
-        cursor = self._ledger.cursor(domain)
+    def _look(self, domain: Domain, error: MeterbridgeError | None) -> tuple[list[Alert], tuple[str, ...]]:
+        """Return what is wrong, and which guards have looked."""
+        trouble, cursor, now = self._trouble(error), self._ledger.cursor(domain), self._clock()
         if cursor is None:
-            return []
+            return trouble, (FOLLOWING,)
+        if self._looked_at is not None and 0 <= now - self._looked_at < self._guard_seconds:
+            return trouble, ()
+        self._looked_at = now
         # A test chain's clock may be ahead of ours.
-        guards = Guards(self._ledger, domain, self._limits, lambda: max(self._clock(), cursor.timestamp))
-        return guards.check()
+        guards = Guards(self._ledger, domain, self._limits, lambda: max(now, cursor.timestamp))
+        return [*trouble, *guards.check()], (FOLLOWING, *LEDGER_GUARDS)
 
 
 def scope_of(domain: Domain) -> str:
