@@ -114,21 +114,26 @@ def staged(*arguments: str) -> Iterator[Stage]:
     """Start anvil and put everything on it; blocks come only when a test mines them."""
     # Without pruning anvil moves old states to the disk, and loses some that a revert needs.
     with anvil("--timestamp", "1800000000", "--prune-history", "100000", *arguments) as w3:
-        node = Node(str(w3.provider.endpoint_uri))  # type: ignore[attr-defined]
-        net = rpc_chain(node.url)
-        for key in (PROVIDER, METER, *SENDERS, *PAYERS):
-            node.rpc("anvil_setBalance", str(key.address), RICH)
-        made = net.deploy()
-        record = record_of(made.splitter.domain, made.token.address)
-        stage = Stage(node.url, node, made.splitter, made.token, record)
-        provider = made.splitter.as_sender(net.gateway(PROVIDER))
-        provider.set_signer(METER.address, 2**32 - 1)
-        provider.set_signer(RETIRED.address, 1)
-        for payer, amount in zip(PAYERS, DEPOSITS, strict=True):
-            stage.deposit(payer, amount)
-        node.rpc("evm_setAutomine", False)
+        stage = set_up(str(w3.provider.endpoint_uri))  # type: ignore[attr-defined]
+        stage.node.rpc("evm_setAutomine", False)
         yield stage
-        node.close()
+        stage.node.close()
+
+
+def set_up(url: str) -> Stage:
+    """Put contracts, people and deposits on a node that mines by itself."""
+    node, net = Node(url), rpc_chain(url)
+    for key in (PROVIDER, METER, *SENDERS, *PAYERS):
+        node.rpc("anvil_setBalance", str(key.address), RICH)
+    made = net.deploy()
+    record = record_of(made.splitter.domain, made.token.address)
+    stage = Stage(node.url, node, made.splitter, made.token, record)
+    provider = made.splitter.as_sender(net.gateway(PROVIDER))
+    provider.set_signer(METER.address, 2**32 - 1)
+    provider.set_signer(RETIRED.address, 1)
+    for payer, amount in zip(PAYERS, DEPOSITS, strict=True):
+        stage.deposit(payer, amount)
+    return stage
 
 
 def record_of(domain: Domain, token: Address) -> TariffRecord:

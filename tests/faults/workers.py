@@ -1,12 +1,14 @@
 """Several settling processes on one database, each stepping as fast as it can; no test itself.
 
-Run as `python -m faults.workers JOB`: forks them, waits for all, and says in one line how each ended.
+Run as `python -m faults.workers JOB`: forks them, kills one of them after a while, waits for all, and says in
+one line how each ended.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -24,7 +26,7 @@ def work(job: dict[str, Any], number: int) -> int:
     """Step until nothing is left to be delivered, by the clock on the wall; return how many steps it took."""
     ledger, database = open_books(job)
     (record,) = ledger.tariffs()
-    policy = Policy(confirmations=job["confirmations"])
+    policy = Policy(confirmations=job["confirmations"], lease_seconds=job["lease"])
     ride = Ride(ledger, [job["url"]], record, SENDERS[number % job["senders"]], 0, policy)
     give_up, steps = time.monotonic() + GIVE_UP_SECONDS, 0
     while time.monotonic() < give_up:
@@ -56,6 +58,8 @@ def main() -> None:
                 os._exit(1)
         os.close(writer)
         children.append((child, reader))
+    time.sleep(job["kill_after"])
+    os.kill(children[0][0], signal.SIGKILL)
     ended = []
     for child, reader in children:
         with os.fdopen(reader) as said:
