@@ -1,0 +1,59 @@
+"""The service's thread that settles: what it waits out, and when it says that it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from chains import Town
+from sqlalchemy.exc import OperationalError
+
+from meterbridge.entrypoints.api.delivering import Delivering
+from meterbridge.entrypoints.api.observed import Metrics
+
+pytestmark = pytest.mark.node
+
+
+def test_pass_settles_what_is_signed_and_recovers_from_every_outage(town: Town) -> None:
+    town.deposit(town.payer, 1000)
+    town.state({town.payer: 100})
+    now, down = [0.0], [True]
+
+    def domains() -> list[object]:
+        if down[0]:
+            raise OperationalError("SELECT", None, Exception("the database is away"))
+        return [town.books.record.domain]
+
+    delivering = Delivering(domains, lambda _: [town.settler()], Metrics(), 60, clock=lambda: now[0])
+    delivering.start()
+    try:
+        wait_for(lambda: "delivering" in metrics_of(delivering))
+        assert delivering.failing() == {}
+        now[0] = 61.0
+        assert delivering.failing() == {"delivering": "behind for 61 s: OperationalError"}
+        down[0] = False
+        wait_for(lambda: town.states() == ["final"])
+        wait_for(lambda: delivering.failing() == {})
+    finally:
+        delivering.stop(30)
+
+
+def metrics_of(delivering: Delivering) -> str:
+    return delivering._metrics.render().decode()
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_thread_that_died_is_said_to_have_died(town: Town) -> None:
+    delivering = Delivering(list, lambda _: [], Metrics(), 60)
+    assert "has died" in delivering.failing()["delivering"]
+    delivering.start()
+    assert delivering.failing() == {}
+    delivering.stop(10)
+    assert delivering.failing() == {}
