@@ -90,8 +90,8 @@ def test_a_delegated_party_is_paid_and_still_consents_with_its_key(world: Any, s
         split.id, 0, party.address, recipient, world.splitter.nonce(party.address), world.splitter.now() + 600
     )
     digest = consent.digest(world.splitter.domain)
+    forged = LocalSigner.generate().sign_digest(digest)
     with pytest.raises(InvalidSignature):
-        forged = LocalSigner.generate().sign_digest(digest)
         world.splitter.claim_with_authorization(split, consent, forged)
     world.splitter.claim_with_authorization(split, consent, party.sign_digest(digest))
     assert (world.balance(party.address), world.balance(recipient)) == (500, 1000)
