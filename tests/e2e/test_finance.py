@@ -127,7 +127,9 @@ def test_a_statement_shows_its_price_and_its_time(books: Books) -> None:
     said = cli.ok("statement", "--keystore", "meter.json", "--sealed-at", "2026-01-02T00:00:00Z")
     assert "2.500000" in said
     assert "2026-01-02T00:00:00Z (1767312000)" in " ".join(said.split())
-    cli.ok("settle", "--from", books.host)
+    drawn = " ".join(cli.ok("settle", "--from", books.host).split())
+    assert "drawn, TUSD" in drawn
+    assert "acme 2.500000 0.000000" in drawn
     proof = cli.json("prove", "a", "--out", "proof.json")["file"]
     shown = " ".join(cli.ok("verify", proof).split())
     assert "2.500000 TUSD (2500000 base units)" in shown

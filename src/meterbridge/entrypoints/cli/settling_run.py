@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from meterbridge.adapters.sql.outbox import SqlOutbox
+    from meterbridge.domain.addresses import Address
+    from meterbridge.domain.currency import Currency
     from meterbridge.domain.statements import Domain
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.settlement import Settlement
@@ -125,7 +127,7 @@ class Run:
         if mined is None:
             return _row(delivery)
         settlement = outcome(settler.chain, tariff, signed, mined)
-        _show_lines(self.output, _title(delivery), settlement)
+        _show_lines(self.output, _title(delivery), settlement, _known_by(settler, delivery))
         return _answer(delivery, settlement)
 
     def _end(self, settlers: Sequence[Settler], answers: list[dict[str, Any]]) -> None:
@@ -203,19 +205,40 @@ def show_rows(output: Output, deliveries: Sequence[Delivery]) -> None:
     output.table("Not final", ["sealed at", ">lines", "state", ">nonce", "why"], rows)
 
 
-def _show_lines(output: Output, title: str, settlement: Settlement) -> None:
+@dataclass(frozen=True, slots=True)
+class _KnownBy:
+    """How the ledger writes what was drawn: the tariff's currency, and the payers by their customer names."""
+
+    currency: Currency
+    names: Mapping[Address, str]
+
+
+def _known_by(settler: Settler, delivery: Delivery) -> _KnownBy:
+    """Ask the ledger; where there is none, only a statement, amounts stay base units."""
+    from meterbridge.adapters.ledger import SqlLedger
+    from meterbridge.domain.currency import Currency
+
+    ledger = settler.ledger
+    if not isinstance(ledger, SqlLedger):
+        return _KnownBy(Currency("base units", 0), {})
+    terms = ledger.tariff(delivery.tariff_id).terms()
+    names = {a.key.payer: a.customer for a in ledger.accounts(delivery.tariff_id) if a.customer}
+    return _KnownBy(Currency(terms.symbol, terms.decimals), names)
+
+
+def _show_lines(output: Output, title: str, settlement: Settlement, known: _KnownBy) -> None:
     rows = [
         (
-            str(line.payer),
-            f"{line.drawn.base_units:,}",
-            f"{line.unpaid.base_units:,}",
-            "" if line.skipped_for is None else f"skipped: settled up to {line.skipped_for}",
+            known.names.get(line.payer, str(line.payer)),
+            known.currency.number(line.drawn),
+            known.currency.number(line.unpaid),
+            "" if line.skipped_for is None else f"skipped: settled up to {time_text(line.skipped_for)}",
         )
         for line in settlement.lines
     ]
     output.table(
         f"{title}, transaction 0x{settlement.tx_hash.hex()}",
-        ["payer", ">drawn, base units", ">still unpaid", ""],
+        ["payer", f">drawn, {known.currency.symbol}", ">still unpaid", ""],
         rows,
     )
 
