@@ -14,7 +14,8 @@ from faults.books import Books
 from faults.stage import PAYERS, Stage
 from meterbridge.domain.addresses import Address
 
-SETTLED = "Settled(bytes32,address,uint64,uint256[2],bytes32,uint256)"
+SETTLED = "Settled(bytes32,address,uint256[2],bytes32,uint256)"
+DRAWN = 2**112 - 1  # the lowest 112 bits of its last word; the highest 32 are the statement's time
 ACCOUNT, POT = "account(bytes32,address)", "pot(bytes32)"
 
 
@@ -62,7 +63,7 @@ def read_chain(stage: Stage, sender: Address, since: int) -> ChainState:
     request = {"address": str(stage.contract), "topics": [topic], "fromBlock": hex(since)}
     draws = 0
     for log in stage.node.rpc("eth_getLogs", request):
-        amount = int(log["data"][-64:], 16)
+        amount = int(log["data"][-64:], 16) & DRAWN
         drawn[bytes.fromhex(log["topics"][2][26:])] += amount
         draws += amount > 0
     return ChainState(
