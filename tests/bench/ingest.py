@@ -29,6 +29,7 @@ import uvloop
 
 CONNECTIONS = {1: 64, 100: 8, 1_000: 4}
 WARM = 0.1
+IDLE_SHARE = 0.05
 _CONTENT = {1: "application/cloudevents+json"}
 _BATCH = "application/cloudevents-batch+json"
 
@@ -69,6 +70,16 @@ def cpu_seconds(session: int) -> float:
             if int(fields[3]) == session:
                 ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def until_idle(session: int, seconds: float = 120.0) -> None:
+    """Wait until the processes of a session do next to nothing."""
+    deadline = time.monotonic() + seconds
+    before, used = cpu_seconds(session), 1.0
+    while used > IDLE_SHARE and time.monotonic() < deadline:
+        time.sleep(1.0)
+        now = cpu_seconds(session)
+        before, used = now, now - before
 
 
 class Sender(asyncio.Protocol):
@@ -151,7 +162,7 @@ def measure(book: support.Book, size: int, events: int, workers: int) -> dict[st
     limits["seal_receipts"] = 100_000_000
     arguments = ("--workers", str(workers), "--log-level", "WARNING")
     with support.running(book, *arguments, settings=limits) as service:
-        time.sleep(2.0 if workers > 1 else 0.5)  # until every worker listens
+        until_idle(service.process.pid)  # every worker has started then
         for warm in (True, False):
             count = max(8, int(events * (WARM if warm else 1)) // size)
             ready, queue = multiprocessing.Barrier(2), multiprocessing.Queue()
