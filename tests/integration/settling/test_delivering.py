@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 
 import pytest
+from books import METER
 from chains import Town
 from sqlalchemy.exc import OperationalError
 
 from meterbridge.entrypoints.api.delivering import Delivering
 from meterbridge.entrypoints.api.observed import Metrics
+from meterbridge.entrypoints.api.serving import ServeConfig, build
 
 pytestmark = pytest.mark.node
 
@@ -57,3 +59,23 @@ def test_thread_that_died_is_said_to_have_died(town: Town) -> None:
     assert delivering.failing() == {}
     delivering.stop(10)
     assert delivering.failing() == {}
+
+
+def test_service_seals_signs_and_settles_by_itself(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERBRIDGE_PRIVATE_KEY", "07" * 32)
+    town.net.fund([METER.address], gas=10_000_000)
+    town.deposit(town.payer, 1000)
+    town.books.use({town.payer.address: 70})
+    dead = "http://127.0.0.1:1"
+    config = ServeConfig(
+        str(town.folder), rpc=f"{town.url} {dead}", settle=True, settings={"seal_seconds": 1}
+    )
+    deps = build(config)
+    deps.worker.start()
+    try:
+        wait_for(lambda: town.pot() == 70)
+        wait_for(lambda: town.states() == ["final"])
+        assert deps.worker.failing() == {}
+    finally:
+        deps.worker.stop()
+        deps.close()
