@@ -76,6 +76,27 @@ def test_what_concerns_one_tariff_is_found_without_the_rest(
     assert list(sqlite_ledger.chain_events(domain, names=["Settled"], up_to=first - 1)) == []
 
 
+def test_a_node_that_keeps_no_old_states_is_read_from_the_beginning(
+    embedded: Any, make_world: Any, sqlite_ledger: SqlLedger, followed: Any, in_agreement: Any
+) -> None:
+    world = make_world(embedded)
+    world.deposit(world.payers[0], 1000)
+    chain, newest = followed(world), world.splitter.newest_block()
+    code = chain.gateway.code
+
+    def pruned(address: Any, block: int | None = None) -> bytes:
+        if block is not None and block < newest:
+            raise NodeRefuses(
+                "missing trie node", {"error": {"code": -32000, "message": "missing trie node"}}
+            )
+        return bytes(code(address, block))
+
+    chain.gateway.code = pruned
+    follow(chain, sqlite_ledger)
+    assert sqlite_ledger.cursor(chain.domain).first == 0
+    in_agreement(world, sqlite_ledger)
+
+
 class Stopped(BaseException):
     """As if the process had died here."""
 
