@@ -13,11 +13,28 @@ import {Handler} from "./Handler.sol";
 contract LawsTest {
     ISettlementSplitter internal splitter;
     Handler internal handler;
+    bytes32 internal codehash;
+    bytes[] internal rulers;
 
     function setUp() external {
         vm.warp(1_800_000_000);
         splitter = ISettlementSplitter(vm.deployCode("SettlementSplitter.sol"));
         handler = new Handler(splitter);
+        codehash = address(splitter).codehash;
+        address any = address(this);
+        rulers.push("");
+        rulers.push(abi.encodeWithSignature("owner()"));
+        rulers.push(abi.encodeWithSignature("admin()"));
+        rulers.push(abi.encodeWithSignature("initialize()"));
+        rulers.push(abi.encodeWithSignature("pause()"));
+        rulers.push(abi.encodeWithSignature("unpause()"));
+        rulers.push(abi.encodeWithSignature("setFee(uint256)", 1));
+        rulers.push(abi.encodeWithSignature("sweep(address)", any));
+        rulers.push(abi.encodeWithSignature("rescueTokens(address,address,uint256)", any, any, 1));
+        rulers.push(abi.encodeWithSignature("transferOwnership(address)", any));
+        rulers.push(abi.encodeWithSignature("grantRole(bytes32,address)", bytes32(0), any));
+        rulers.push(abi.encodeWithSignature("upgradeTo(address)", any));
+        rulers.push(abi.encodeWithSignature("upgradeToAndCall(address,bytes)", any, ""));
     }
 
     function targetContracts() external view returns (address[] memory targets) {
@@ -45,6 +62,23 @@ contract LawsTest {
             [bytes32("deposit"), "settle", "thaw", "withdraw", "claimFirst", "claimLater", "fund", "refused"];
         for (uint256 i = 0; i < actions.length; ++i) {
             vm.assertGe(handler.count(actions[i]), 10, string(abi.encodePacked(actions[i])));
+        }
+    }
+
+    /* LAW 6 */
+
+    /// The code stays what it was; it takes no ether; and to what owners, pausers and upgraders call there is no answer,
+    /// whoever asks.
+    function invariant_NobodyRules() external {
+        vm.assertEq(address(splitter).codehash, codehash, "the code has changed");
+        vm.assertEq(address(splitter).balance, 0, "ether");
+        address[3] memory askers = [handler.providers(0), handler.payers(0), address(this)];
+        for (uint256 i = 0; i < askers.length; ++i) {
+            for (uint256 c = 0; c < rulers.length; ++c) {
+                vm.prank(askers[i]);
+                (bool success,) = address(splitter).call(rulers[c]);
+                vm.assertFalse(success);
+            }
         }
     }
 
