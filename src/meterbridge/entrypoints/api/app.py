@@ -91,7 +91,8 @@ def _replace_validation_errors(document: dict[str, Any]) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             found = operation["responses"].get("422")
-            if found is not None and "application/json" in found.get("content", {}):
+            told = {} if found is None else found.get("content", {}).get("application/json", {})
+            if told.get("schema", {}).get("$ref", "").endswith("HTTPValidationError"):
                 found["content"] = {
                     "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
                 }
