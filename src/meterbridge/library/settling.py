@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from meterbridge.services.chain_errors import ChainError
+from meterbridge.services.chain_errors import ChainError, SealedInFuture
 
 if TYPE_CHECKING:
     from meterbridge.adapters.ledger import SqlLedger
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from meterbridge.services.settling.context import Moved
     from meterbridge.services.settling.ports import Account
     from meterbridge.services.settling.records import Delivery
-    from meterbridge.services.settling.settler import Settler
+    from meterbridge.services.settling.settler import Settler, StepReport
+
+_AHEAD: Final = SealedInFuture.message.partition("{")[0]
+"""How the reason of a statement begins that is ahead of the chain's clock, as any fresh one may be."""
 
 
 class NotSettled(ChainError):
@@ -56,7 +60,7 @@ def settle_open(
             finals.append(moved.delivery)
 
     (settler,) = make_settlers(config, ledger, [domain], sender, note)
-    report = settler.drain(timeout=timeout)
+    report = _drain(settler, time.monotonic() + timeout)
     settled = [one for one in (_outcome(settler, delivery) for delivery in finals) if one is not None]
     trouble = [*dict.fromkeys(report.refused.values()), *report.errors]
     if report.moving:
@@ -64,6 +68,19 @@ def settle_open(
     if trouble:
         raise NotSettled("; ".join(trouble), settled)
     return settled
+
+
+def _drain(settler: Settler, deadline: float) -> StepReport:
+    """Drain, and again while the chain's clock is about to reach a statement that was signed just now."""
+    from meterbridge.services.settling.records import DeliveryState
+
+    while True:
+        report = settler.drain(timeout=max(0.0, deadline - time.monotonic()))
+        waiting = settler.ledger.deliveries(settler.chain.domain, (DeliveryState.WAITING,))
+        ahead = any(delivery.reason.startswith(_AHEAD) for delivery in waiting)
+        if not ahead or report.refused or time.monotonic() >= deadline:
+            return report
+        time.sleep(settler.policy.poll_seconds)
 
 
 def _outcome(settler: Settler, delivery: Delivery) -> Settlement | None:

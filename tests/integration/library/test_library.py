@@ -214,6 +214,17 @@ def test_a_refused_statement_is_told_and_settles_once_it_may(books: Provider, ma
         looking.settle()
 
 
+def test_a_statement_ahead_of_the_chains_clock_is_settled_once_the_chain_is_there(
+    books: Provider, market: Any
+) -> None:
+    with Payer.connect(key=market.acme, **tariff(books, market)) as payer:
+        payer.deposit(payer.currency.amount("1.00"))
+    books.record(calls((1000, 100)))
+    books.seal()
+    books.sign(sealed_at=market.net.gateway().now() + 4)
+    assert [settlement.drawn for settlement in books.settle(timeout=60)] == [AssetAmount(2_800)]
+
+
 def test_a_second_endpoint_is_asked_where_the_first_does_not_answer(market: Any, tmp_path: Path) -> None:
     with market.publish(tmp_path / "books", rpc=["http://127.0.0.1:1", market.rpc]) as books:
         books.open_account(market.acme, customer="acme")
