@@ -333,7 +333,7 @@ def forking(own_anvil: str, make_world: Any) -> Any:
 @pytest.mark.node
 @pytest.mark.parametrize(
     "depths",
-    [(1, 2, 3, 7, 20), pytest.param(tuple(range(1, 41)), marks=pytest.mark.long)],
+    [(1, 2, 3, 7, 20), pytest.param(tuple(range(1, 25)), marks=pytest.mark.long)],
     ids=["some", "all"],
 )
 def test_reorganisations_of_every_depth_are_followed(
