@@ -5,12 +5,12 @@ from __future__ import annotations
 import _service as support
 import pytest
 
+from meterbridge.domain.signatures import require_signed_by
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_ports import Escrow
 from meterbridge.services.exchange import statement_from_json
 from meterbridge.services.proof_json import proof_from_json
 from meterbridge.services.proofs import verify_proof
-from meterbridge.services.statements import require_signed_by
 
 
 def tariff_path(live, rest=""):
