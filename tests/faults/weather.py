@@ -12,6 +12,9 @@ from faults.proxy import FaultProxy
 from faults.stage import REORG_MAX, Stage
 
 CHEAP: Final = 10**9  # wei: an ordinary base fee
+SENDS_WORSE: Final = 3
+"""Of a hundred requests three send; those are where most is at stake."""
+
 SPIKES: Final = (40 * 10**9, 120 * 10**9, 400 * 10**9)
 
 
@@ -63,7 +66,8 @@ class Weather:
 
     def fault_for(self, exchange: Exchange) -> Fault | None:
         """See `proxy.Schedule`."""
-        if self._random.random() >= self._rate:
+        rate = self._rate * (SENDS_WORSE if exchange.method == "eth_sendRawTransaction" else 1)
+        if self._random.random() >= rate:
             return None
         return self._random.choice(faults_of(exchange.method))
 
