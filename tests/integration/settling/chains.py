@@ -6,7 +6,7 @@ import runpy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from meterbridge.domain.addresses import Address
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.settling.policy import Policy
 from meterbridge.services.settling.records import Delivery
-from meterbridge.services.settling.settler import Settler
+from meterbridge.services.settling.settler import Settler, StepReport
 
 ANVIL = Path(__file__).resolve().parents[2] / "bench" / "_anvil.py"
 QUICK = {"poll_seconds": 0, "retry_seconds_max": 0, "recheck_seconds": 0, "bump_after_seconds": 0}
@@ -35,6 +35,21 @@ def node(*arguments: str) -> Iterator[str]:
         yield str(w3.provider.endpoint_uri)
 
 
+class Patient(Settler):
+    """Where the node mines by itself, a pass ends when it has: a busy machine takes a moment."""
+
+    town: Town
+
+    def step(self, *, hurry: bool = False) -> StepReport:
+        report = super().step(hurry=hurry)
+        deadline = time.monotonic() + 20
+        while self.town.mines_itself and "sent" in self.town.states() and time.monotonic() < deadline:
+            time.sleep(0.05)
+            more = super().step(hurry=True)
+            report = replace(more, enrolled=report.enrolled, moved=report.moved + more.moved)
+        return report
+
+
 @dataclass
 class Town:
     """One deployment, its provider, and an account that submits; each town has its own people."""
@@ -42,6 +57,7 @@ class Town:
     url: str
     folder: Path
     database: str | None = None
+    mines_itself: bool = True
     net: Devnet = field(init=False)
     deployment: Deployment = field(init=False)
     books: Books = field(init=False)
@@ -126,10 +142,12 @@ class Town:
     def by_hand(self) -> Iterator[None]:
         """Mine only on demand."""
         self.rpc("evm_setAutomine", False)
+        self.mines_itself = False
         try:
             yield
         finally:
             self.rpc("evm_setAutomine", True)
+            self.mines_itself = True
 
     def mine(self, blocks: int = 1) -> None:
         self.rpc("anvil_mine", hex(blocks))

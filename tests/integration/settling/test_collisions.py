@@ -15,7 +15,7 @@ from books import fresh_database
 from chains import Town
 
 pytestmark = pytest.mark.node
-STATEMENTS = 12
+STATEMENTS = 8
 
 
 def start(town: Town, *arguments: str, lease: int = 60) -> subprocess.Popen[bytes]:
@@ -27,7 +27,7 @@ def start(town: Town, *arguments: str, lease: int = 60) -> subprocess.Popen[byte
     return subprocess.Popen([sys.executable, str(script), *where], env=environment, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def test_workers_settle_side_by_side(
     database: str, anvil_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -35,7 +35,7 @@ def test_workers_settle_side_by_side(
     town = Town(anvil_url, tmp_path, url)
     town.deposit(town.payer, 10_000)
     town.deposit(town.other, 10_000)
-    workers = [start(town) for _ in range(3)]
+    workers = [start(town) for _ in range(2)]
     try:
         for number in range(STATEMENTS):
             town.state({(town.payer, town.other)[number % 2]: 10})

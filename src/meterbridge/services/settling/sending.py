@@ -106,7 +106,7 @@ def _unstick(context: Context, delivery: Delivery, attempts: list[Attempt], used
             return _fill_gap(context, delivery, used)
         fees = context.chain.fees()
         if policy.is_stuck(last, fees, waited):
-            return _replace(context, delivery, attempts, fees, f"not mined within {waited} seconds")
+            return _replace(context, delivery, attempts, fees, "it was not mined in time")
     return context.hold(delivery, "", seconds=policy.poll_seconds)
 
 
