@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ class Stepwise:
 
     def __init__(self, seed: int = 1, attempts: int = 1) -> None:
         self.chance, self.attempts = random.Random(seed), attempts
+        self.folder: Path | None = None
         self.sparkContext = SimpleNamespace(defaultParallelism=2)
 
     def range(self, start: int, stop: int, step: int, partitions: int) -> Frame:
@@ -53,7 +55,8 @@ class Frame:
         def run() -> Partitions:
             found = self.run()
             self.spark.chance.shuffle(found)
-            return [[list(task(iter(batches))) for _ in range(self.spark.attempts)][-1] for batches in found]
+            with chdir(self.spark.folder or Path.cwd()):
+                return [[list(task(iter(b))) for _ in range(self.spark.attempts)][-1] for b in found]
 
         return Frame(self.spark, run)
 

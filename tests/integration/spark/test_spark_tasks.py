@@ -223,3 +223,20 @@ def test_options_of_files_reach_the_tasks(new_bulk: World, tmp_path: Path) -> No
     source = FileSource(Files([tmp_path / "calls.parquet"], column_map, "edge", "c1"))
     report = seal_on(Stepwise(), world, source=source)
     assert world.roots(report)["c1"][0] == 50
+
+
+def test_files_keep_the_names_that_were_given(
+    new_bulk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers run in other folders than the driver."""
+    calls = make_calls(60, 2)
+    calls[40] = calls[40]._replace(customer="nobody")
+    write_parquet(tmp_path / "calls.parquet", [*calls, calls[3]._replace(output=77_777)], row_group=25)
+    monkeypatch.chdir(tmp_path)
+    one, many = new_bulk("one", payers=2), new_bulk("many", payers=2)
+    alone = one.seal(Path("calls.parquet"), skip_bad=True)
+    spark = Stepwise()
+    spark.folder = tmp_path.parent
+    report = seal_on(spark, many, Path("calls.parquet"), skip_bad=True, partitions=2)
+    assert [file for file, _ in alone.bad] == ["calls.parquet"] * 2
+    assert sorted(report.bad, key=_place) == sorted(alone.bad, key=_place)

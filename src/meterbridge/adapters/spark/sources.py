@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -65,7 +65,7 @@ class FileSource:
             items += [(path, number, shares) for number in range(shares)]
             receipts += rows
         frame = spark.range(0, len(items), 1, max(1, min(partitions, len(items))))
-        return Input(frame, FileReader(self.files, items), receipts)
+        return Input(frame, FileReader(self.files, items, Path.cwd()), receipts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,12 @@ class FileReader:
     Attributes:
         files: how to read them.
         items: of each share its file, its number, and how many shares the file has.
+        base: what relative paths are below: workers have folders of their own to work in.
     """
 
     files: Files
     items: Sequence[tuple[Path, int, int]]
+    base: Path
 
     def chunks(self, scanning: Scanning, batches: Iterable[Any]) -> Iterator[UsageChunk]:
         """See `measuring.Reader`."""
@@ -86,10 +88,16 @@ class FileReader:
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 path, share, shares = self.items[number]
-                scan = scan_files(Files([path], how.column_map, how.source, how.payer, how.latest))
-                for job, read in enumerate(scan(scanning)):
+                there = Files([self.base / path], how.column_map, how.source, how.payer, how.latest)
+                for job, read in enumerate(scan_files(there)(_named(scanning, path))):
                     if job % shares == share:
-                        yield from read()
+                        for chunk in read():
+                            yield replace(chunk, origin=replace(chunk.origin, file=str(path)))
+
+
+def _named(scanning: Scanning, path: Path) -> Scanning:
+    """Let bad rows be told by the name that was given."""
+    return replace(scanning, refuse=lambda _file, bad: scanning.refuse(str(path), bad))
 
 
 def _shares(path: Path, most: int) -> tuple[int, int]:
