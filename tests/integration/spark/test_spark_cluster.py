@@ -155,6 +155,7 @@ def killing(spark: Any, victim: str, segments: Path, file: str) -> Iterator[list
         thread.join()
 
 
+@pytest.mark.long
 def test_spark_reads_what_its_connectors_read(spark: Any, new_bulk: World, tmp_path: Path) -> None:
     """A folder of ORC, and records in JSON in a column, as Kafka hands them out."""
     calls = make_calls(1200, 4)
@@ -168,10 +169,11 @@ def test_spark_reads_what_its_connectors_read(spark: Any, new_bulk: World, tmp_p
         SparkSource("orc", [str(tmp_path / "orc")], files),
         SparkSource("parquet", [str(tmp_path / "topic.parquet")], files, json_column="value"),
     ):
-        world = new_bulk(source.format, payers=4)
+        world = new_bulk(f"ledger-{source.format}", payers=4)
         assert world.roots(seal_on(spark, world, source=source)) == wanted
 
 
+@pytest.mark.long
 def test_what_a_connector_reads_is_refused_by_file_and_row(
     spark: Any, new_bulk: World, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_what_a_connector_reads_is_refused_by_file_and_row(
     assert many.roots(report) == one.roots(alone)
 
 
+@pytest.mark.long
 def test_workers_write_to_a_store_behind_a_url(spark: Any, new_bulk: World, tmp_path: Path) -> None:
     """The way of object stores, onto files that two processes see."""
     calls = make_calls(2000, 4)
