@@ -11,7 +11,6 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,17 +22,20 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from meterbridge.adapters.ledger import DATABASE_NAME, SqlLedger
 from meterbridge.adapters.postgres import PostgresDatabase, copy_rows
 from meterbridge.adapters.sql.database import Database
-from meterbridge.adapters.sql.receipts import INDEX, PENDING, _grow_totals, event_keys
-from meterbridge.domain.keccak import DIGEST_BYTES
-from meterbridge.domain.units import USAGE_BYTES, UsageVector
+from meterbridge.adapters.sql.receipts import (
+    INDEX,
+    INDEX_NAMES,
+    PENDING,
+    PENDING_NAMES,
+    _grow_totals,
+    event_keys,
+    index_rows,
+    pending_rows,
+)
+from meterbridge.domain.units import UsageVector
 from meterbridge.services.ledger_errors import Conflict
 from meterbridge.services.records import ADDED, Intake
 
-_INDEX: Final = ("tariff", "event_key", "log", "content")
-_PENDING: Final = (
-    *("log", "receipt_id", "occurred_at", "usage"),
-    *("details_hash", "source", "event_id", "details"),
-)
 _RETRIED: Final = frozenset({"40001", "40P01"})  # PostgreSQL: serialisation failure, deadlock
 TURNS_NAME: Final = "ledger.turns"
 _CACHE_KIB: Final = 131_072
@@ -100,8 +102,8 @@ class BulkLedger(SqlLedger):
                     return False
                 _grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
                 rows = logs.tolist()
-                _insert(connection, INDEX, _INDEX, _index_rows(rows, tariff, keys, intake))
-                _insert(connection, PENDING, _PENDING, _pending_rows(rows, intake))
+                _insert(connection, INDEX, INDEX_NAMES, index_rows(tariff, rows, keys, intake))
+                _insert(connection, PENDING, PENDING_NAMES, pending_rows(rows, intake.table))
         except IntegrityError:
             return False
         except OperationalError as error:
@@ -140,29 +142,3 @@ def _insert(
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", list(rows)
     )
-
-
-def _index_rows(
-    logs: Sequence[int], tariff: int, keys: Sequence[bytes], intake: Intake
-) -> Iterator[tuple[Any, ...]]:
-    return zip(repeat(tariff), keys, logs, intake.contents, strict=False)
-
-
-def _pending_rows(logs: Sequence[int], intake: Intake) -> Iterator[tuple[Any, ...]]:
-    table = intake.table
-    receipts = table.receipts
-    return zip(
-        logs,
-        _cells(receipts.ids.tobytes(), DIGEST_BYTES),
-        receipts.occurred_at.tolist(),
-        _cells(receipts.usage.astype(">i8").tobytes(), USAGE_BYTES),
-        _cells(receipts.details.tobytes(), DIGEST_BYTES),
-        table.sources,
-        table.event_ids,
-        table.details,
-        strict=True,
-    )
-
-
-def _cells(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]

@@ -40,7 +40,7 @@ PENDING: Final = table_of(PendingReceiptRow)
 _RAW_USAGE: Final = type_coerce(PENDING.c.usage, LargeBinary)  # bulk reads make columns, not vectors
 SEALED: Final = table_of(SealedReceiptRow)
 INDEX_NAMES: Final = ("tariff", "event_key", "log", "content")
-_PENDING_NAMES: Final = (
+PENDING_NAMES: Final = (
     "log",
     "receipt_id",
     "occurred_at",
@@ -105,9 +105,10 @@ class SqlReceipts(SqlRegistry):
             fresh = np.flatnonzero(outcome == ADDED)
             log_of = np.array(logs, dtype=np.int64)[intake.log_of]
             _grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
-            index = _index_rows(tariff, log_of, keys, intake)
+            rows = log_of.tolist()
+            index = index_rows(tariff, rows, keys, intake)
             self._insert_new(
-                connection, _rows_at(index, fresh), _rows_at(_pending_rows(log_of, intake.table), fresh)
+                connection, _rows_at(index, fresh), _rows_at(pending_rows(rows, intake.table), fresh)
             )
         return outcome
 
@@ -117,12 +118,12 @@ class SqlReceipts(SqlRegistry):
         added = execute_many(connection, self._database.insert_or_skip(INDEX), INDEX_NAMES, index)
         if added != len(index):  # never on SQLite, where one writer holds the database
             raise Conflict("another process stored some of these receipts just now; try again", added)
-        execute_many(connection, insert(PENDING), _PENDING_NAMES, pending)
+        execute_many(connection, insert(PENDING), PENDING_NAMES, pending)
 
     def replace_pending(self, log: LogKey, arrival: int, table: ReceiptTable) -> None:
         """See `ports.UsageLedger`."""
         row = self._log_row(log)
-        values = dict(zip(_PENDING_NAMES, next(_pending_rows(np.array([row]), table)), strict=True))
+        values = dict(zip(PENDING_NAMES, next(pending_rows([row], table)), strict=True))
         same = (
             PENDING.c.arrival == arrival,
             PENDING.c.log == row,
@@ -320,16 +321,18 @@ def _beyond(
         yield int(places[row]), said
 
 
-def _index_rows(
-    tariff: int, log_of: npt.NDArray[np.int64], keys: Sequence[bytes], intake: Intake
+def index_rows(
+    tariff: int, logs: Sequence[int], keys: Sequence[bytes], intake: Intake
 ) -> Iterator[tuple[Any, ...]]:
-    return zip(repeat(tariff), keys, log_of.tolist(), intake.contents, strict=False)
+    """Yield the rows of the index of events, with the columns `INDEX_NAMES`; `logs` are rows of logs."""
+    return zip(repeat(tariff), keys, logs, intake.contents, strict=False)
 
 
-def _pending_rows(log_of: npt.NDArray[np.int64], table: ReceiptTable) -> Iterator[tuple[Any, ...]]:
+def pending_rows(logs: Sequence[int], table: ReceiptTable) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of receipts that await sealing, with the columns `PENDING_NAMES`."""
     receipts = table.receipts
     return zip(
-        log_of.tolist(),
+        logs,
         cells(receipts.ids.tobytes(), DIGEST_BYTES),
         receipts.occurred_at.tolist(),
         cells(receipts.usage.astype(">i8").tobytes(), USAGE_BYTES),
