@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from meterbridge.adapters.json_files import BYTES_MAX, BadJsonFile, read_json, write_json
 from meterbridge.entrypoints.cli.output import Output, plain
-from meterbridge.entrypoints.json_files import BYTES_MAX, BadJsonFile, read_json, write_json
 
 
 def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,6 @@ from meterbridge.services.chain_errors import WrongChain
 if TYPE_CHECKING:
     from meterbridge.services.settling.policy import Policy
 
-LOCAL: Final = "local"
 OTHER: Final = "other"
 FINALITIES: Final = ("latest", "safe", "finalized")
 _LIKE: Final = "like"

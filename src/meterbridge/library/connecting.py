@@ -43,6 +43,19 @@ def signer_of(key: Key | None) -> StatementSigner | None:
     return cast("StatementSigner", key) if hasattr(key, "sign_digest") else None
 
 
+def account_of(key: Key | None, who: Address | str | None, role: str) -> Address:
+    """Return whose account is meant: who is named, else the key's. `role` is how an error names it.
+
+    Raises:
+        NoKey: when neither is given.
+    """
+    if who is not None:
+        return address_of(who)
+    if key is None:
+        raise NoKey(f"give the {role}'s key, or its address for looking only")
+    return sender_of(key).address
+
+
 def address_of(who: Address | str) -> Address:
     """Return an address that may have been given as text."""
     return who if isinstance(who, Address) else Address.parse(who)

@@ -14,10 +14,10 @@ from meterbridge.library.connecting import (
     Key,
     Node,
     NoKey,
+    account_of,
     address_of,
     currency_of,
     digits_of,
-    sender_of,
     signer_of,
     splitter,
 )
@@ -97,8 +97,7 @@ class Contributor:
         from meterbridge.adapters.chain.history import History
         from meterbridge.domain.splits import PartyTable
 
-        if key is None and account is None:
-            raise NoKey("give the party's key, or its address for looking only")
+        mine = account_of(key, account, "party")
         client = splitter(rpc, contract, key)
         history = History(client, from_block)
         if parties is not None and asset is not None:
@@ -108,8 +107,6 @@ class Contributor:
                 raise NotAParty(f"these parties are those of split 0x{found.id.hex()}", found.id)
         else:
             found, table = history.parties(digits_of(split))
-        mine = address_of(account) if account is not None else sender_of(key).address if key else None
-        assert mine is not None
         return cls(client, found, table, mine, signer_of(key), history)
 
     @property

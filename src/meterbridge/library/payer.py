@@ -15,10 +15,9 @@ from meterbridge.library.connecting import (
     Key,
     Node,
     NoKey,
-    address_of,
+    account_of,
     currency_of,
     digits_of,
-    sender_of,
     signer_of,
     splitter,
     token_of,
@@ -118,13 +117,10 @@ class Payer:
         """
         from meterbridge.adapters.chain.history import History
 
-        if key is None and payer is None:
-            raise NoKey("give the payer's key, or its address for looking only")
+        account = account_of(key, payer, "payer")
         client = splitter(rpc, contract, key)
         history = History(client, from_block)
         terms = history.terms(digits_of(tariff))
-        account = address_of(payer) if payer is not None else sender_of(key).address if key else None
-        assert account is not None
         return cls(client, terms, account, signer_of(key), history)
 
     @property

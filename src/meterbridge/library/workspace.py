@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +41,7 @@ class Workspace:
         Raises:
             NotOne: when there is none or several.
         """
-        digits = (wanted or "").lower().removeprefix("0x")
-        found = [record for record in self.ledger.tariffs() if record.id.hex().startswith(digits)]
+        found = beginning_with(wanted, self.ledger.tariffs())
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"0x{record.id.hex()[:12]}" for record in self.ledger.tariffs()) or "none"
@@ -66,6 +65,12 @@ class Workspace:
     def names(self, record: TariffRecord) -> dict[Address, str]:
         """Return a name for each payer: the customer's, or the address."""
         return {a.key.payer: a.customer or str(a.key.payer) for a in self.ledger.accounts(record.id)}
+
+
+def beginning_with(wanted: str | None, records: Iterable[TariffRecord]) -> list[TariffRecord]:
+    """Return the tariffs whose id begins with `wanted`, hex digits with or without 0x; all, without it."""
+    digits = (wanted or "").lower().removeprefix("0x")
+    return [record for record in records if record.id.hex().startswith(digits)]
 
 
 @contextmanager

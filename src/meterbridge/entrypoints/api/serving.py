@@ -161,7 +161,7 @@ def _connect(rpc: str, ledger: BulkLedger, signer: StatementSigner | None) -> Sp
 def _delivering(config: ServeConfig, ledger: BulkLedger, deps: Deps) -> Delivering:
     """Prepare the thread that submits statements; nothing is asked of a node yet."""
     from meterbridge.entrypoints.cli.keys import find_sender
-    from meterbridge.entrypoints.settlers import SettleConfig, make_settlers
+    from meterbridge.library.settlers import SettleConfig, make_settlers
 
     password = None if config.password_file is None else Path(config.password_file)
     sender = find_sender(config.gas_keystore or config.keystore, password, None)
@@ -181,7 +181,7 @@ def _delivering(config: ServeConfig, ledger: BulkLedger, deps: Deps) -> Deliveri
 def _packing(config: ServeConfig) -> Packing:
     """Return what one statement may cost to settle on the chain of the node."""
     from meterbridge.adapters.profiles import profile_for
-    from meterbridge.entrypoints.settlers import SettleConfig
+    from meterbridge.library.settlers import SettleConfig
 
     try:
         chain_id = int(SettleConfig((config.rpc or "").split()).endpoints().ask("eth_chainId"), 16)

@@ -11,6 +11,7 @@ import typer
 from meterbridge.entrypoints.cli.shared import LEDGER, ContractOption, FromBlockOption, Given, with_options
 from meterbridge.entrypoints.cli.values import Money, time_text
 from meterbridge.entrypoints.cli.workspace import NotOne, workspace
+from meterbridge.library.workspace import beginning_with
 
 if TYPE_CHECKING:
     from meterbridge.library.payer import CheckedBill
@@ -90,9 +91,8 @@ def _tariff(folder: Path, wanted: str | None) -> TariffRecord:
     """Return the tariff that was handed over; the one that is named, where there are several."""
     from meterbridge.adapters.segments import FolderSegments
 
-    digits = (wanted or "").lower().removeprefix("0x")
     known = list(FolderSegments(folder / "segments").tariffs())
-    found = [record for record in known if record.id.hex().startswith(digits)]
+    found = beginning_with(wanted, known)
     if len(found) != 1:
         there = ", ".join(f"0x{record.id.hex()[:12]}" for record in known) or "none"
         raise NotOne(

@@ -26,6 +26,13 @@ CLOCK_TOLERANCE = 300
 """Seconds that a statement may be ahead of this machine's clock: chains and clocks differ."""
 
 
+def latest_time() -> int:
+    """Return the latest time that a row may have, in milliseconds: clocks differ, by less than a day."""
+    import time
+
+    return (int(time.time()) + DAY) * 1000
+
+
 def increments(advance: Advance) -> Callable[[int], None]:
     """Turn "so many are done" into "so many more are done"."""
     before = 0
@@ -65,14 +72,12 @@ def import_(
 
     Example: meterbridge import calls.csv --map "id=request_id time=ts payer=customer input=prompt_tokens"
     """
-    import time
-
     from meterbridge.adapters.formats import read_usage
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.metering import import_usage
 
     output, column_map = Output(as_json), parse_map(columns)
-    latest = (int(time.time()) + DAY) * 1000  # clocks differ; a time beyond tomorrow is a broken one
+    latest = latest_time()
     answers: list[dict[str, object]] = []
     empty = False
     with workspace(ledger) as opened:

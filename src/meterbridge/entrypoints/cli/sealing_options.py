@@ -10,7 +10,7 @@ import typer
 
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.entrypoints.cli.columns import parse_map
-from meterbridge.entrypoints.cli.metering import DAY
+from meterbridge.entrypoints.cli.metering import latest_time
 from meterbridge.entrypoints.cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,13 +77,10 @@ def files_of(
     source: str | None,
 ) -> Files:
     """Return what to scan, from the options of the command."""
-    import time
-
     from meterbridge.adapters.bulk.scan import Files
 
     who = None if payer is None else str(opened.account(record, payer).key.payer)
-    latest = (int(time.time()) + DAY) * 1000  # as `import` has it: a time beyond tomorrow is a broken one
-    return Files(paths, parse_map(columns), source, who, latest)
+    return Files(paths, parse_map(columns), source, who, latest_time())
 
 
 def options_of(retention: str | None, memory: str | None, skip_bad: bool) -> SealOptions:

@@ -21,12 +21,13 @@ from meterbridge.entrypoints.cli.running import (
 from meterbridge.entrypoints.cli.serve import DatabaseOption
 from meterbridge.entrypoints.cli.shared import FromBlockOption
 from meterbridge.entrypoints.cli.workspace import NotOne, TariffOption, workspace
+from meterbridge.library.workspace import beginning_with
 
 if TYPE_CHECKING:
     from meterbridge.adapters.ledger import SqlLedger
     from meterbridge.adapters.sql.loose import Loose
     from meterbridge.domain.statements import Domain
-    from meterbridge.entrypoints.settlers import SettleConfig
+    from meterbridge.library.settlers import SettleConfig
 
 RpcsOption = Annotated[
     list[str] | None,
@@ -98,7 +99,7 @@ def settle(
     """
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.entrypoints.cli.settling_run import Run, show_status
-    from meterbridge.entrypoints.settlers import SettleConfig, make_settlers
+    from meterbridge.library.settlers import SettleConfig, make_settlers
 
     output = Output(as_json)
     if status:
@@ -150,8 +151,7 @@ def _ledger(folder: str, database: str | None) -> Iterator[SqlLedger]:
 
 def _domains(ledger: SqlLedger, wanted: str | None) -> list[Domain]:
     """Return the contracts of the ledger's tariffs, or of the one that is named."""
-    digits = (wanted or "").lower().removeprefix("0x")
-    found = [record for record in ledger.tariffs() if record.id.hex().startswith(digits)]
+    found = beginning_with(wanted, ledger.tariffs())
     if not found:
         raise NotOne(
             f"--tariff {wanted or '(none given)'} fits 0 tariffs; `meterbridge init` adds one", wanted

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from meterbridge.adapters.json_files import read_json, write_json
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.splits import PartyTable
 from meterbridge.domain.statements import SignedStatement
@@ -15,7 +16,6 @@ from meterbridge.domain.units import AssetAmount
 from meterbridge.entrypoints.demo.setting import CUSTOMERS, MEMBERS
 from meterbridge.entrypoints.demo.trust import last_charges
 from meterbridge.entrypoints.demo.world import PROVIDER, World
-from meterbridge.entrypoints.json_files import read_json, write_json
 from meterbridge.services.audit import AssetTotals, AuditReport, AuditRow, audit
 from meterbridge.services.claims import claim_all, claimable
 from meterbridge.services.proof_json import proof_from_json, proof_to_json

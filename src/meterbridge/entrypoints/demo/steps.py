@@ -11,6 +11,7 @@ from typing import Final
 
 from meterbridge.adapters.chain import SplitterClient, TokenClient
 from meterbridge.adapters.formats import Row
+from meterbridge.adapters.statement_files import keep_statement
 from meterbridge.domain.splits import Party, PartyTable
 from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.tariffs import terms_document
@@ -20,7 +21,6 @@ from meterbridge.entrypoints.cli.metering import increments
 from meterbridge.entrypoints.demo.setting import CUSTOMERS, DOCUMENT, MEMBERS, SCALE
 from meterbridge.entrypoints.demo.usage import customer_of, deposits, forecast, rounds_of
 from meterbridge.entrypoints.demo.world import METER, PROVIDER, World
-from meterbridge.entrypoints.statement_files import keep_statement
 from meterbridge.services.chain_events import Deposited
 from meterbridge.services.ledger_errors import NothingToState
 from meterbridge.services.metering import ensure_account, import_usage

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from meterbridge.adapters.chain import SplitterClient, TokenClient
 from meterbridge.adapters.devnet import Deployment, Devnet
+from meterbridge.adapters.json_files import write_json
 from meterbridge.adapters.ledger import SqlLedger
 from meterbridge.adapters.segments import FolderSegments
 from meterbridge.adapters.signers import LocalSigner
@@ -19,7 +20,6 @@ from meterbridge.domain.units import AssetAmount
 from meterbridge.entrypoints.cli.output import Output
 from meterbridge.entrypoints.demo.setting import CUSTOMERS, MEMBERS
 from meterbridge.entrypoints.demo.usage import Forecast, UsageLog
-from meterbridge.entrypoints.json_files import write_json
 from meterbridge.services.records import AccountKey, TariffRecord
 
 MEMORY: Final = "demo.json"
