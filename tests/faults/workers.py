@@ -22,12 +22,41 @@ GIVE_UP_SECONDS = 150
 PAUSE_SECONDS = 0.05
 
 
-def work(job: dict[str, Any], number: int) -> int:
+class Start:
+    """A line that nobody crosses before all stand at it: what they do then is done at the same time."""
+
+    def __init__(self) -> None:
+        """Draw it; to be called before the processes are forked."""
+        self._ready, self._stands = os.pipe()
+        self._open, self._gun = os.pipe()
+
+    def wait(self) -> None:
+        """Say that this process is ready, and wait for the others."""
+        os.close(self._gun)
+        os.write(self._stands, b".")
+        os.close(self._stands)
+        os.read(self._open, 1)
+
+    def fire(self, workers: int) -> None:
+        """Wait until so many are ready, or one of them has died, and let them all go."""
+        os.close(self._stands)
+        ready = 0
+        while ready < workers and os.read(self._ready, 1):
+            ready += 1
+        os.close(self._gun)
+
+
+def work(job: dict[str, Any], number: int, start: Start) -> int:
     """Step until nothing is left to be delivered, by the clock on the wall; return how many steps it took."""
     ledger, database = open_books(job)
     (record,) = ledger.tariffs()
-    policy = Policy(confirmations=job["confirmations"], lease_seconds=job["lease"])
+    policy = Policy(
+        confirmations=job["confirmations"],
+        lease_seconds=job["lease"],
+        in_flight_max=job["in_flight"],
+    )
     ride = Ride(ledger, [job["url"]], record, SENDERS[number % job["senders"]], 0, policy)
+    start.wait()
     give_up, steps = time.monotonic() + GIVE_UP_SECONDS, 0
     while time.monotonic() < give_up:
         ride.clock.now = int(time.time()) + job["ahead"]
@@ -43,13 +72,13 @@ def work(job: dict[str, Any], number: int) -> int:
 def main() -> None:
     """Fork the workers of one job."""
     job = json.loads(sys.argv[1])
-    children = []
+    children, start = [], Start()
     for number in range(job["workers"]):
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                os.write(writer, str(work(job, number)).encode())
+                os.write(writer, str(work(job, number, start)).encode())
                 os._exit(0)
             except BaseException:  # noqa: BLE001  # whatever it is, the parent must see it
                 import traceback
@@ -58,6 +87,7 @@ def main() -> None:
                 os._exit(1)
         os.close(writer)
         children.append((child, reader))
+    start.fire(job["workers"])
     time.sleep(job["kill_after"])
     os.kill(children[0][0], signal.SIGKILL)
     ended = []
