@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 
@@ -102,3 +103,12 @@ def postgres_url() -> Iterator[str]:
         pytest.skip(missing)
     with support.postgres() as url:
         yield url
+
+
+@pytest.fixture
+def database(postgres_url: str) -> str:
+    """An empty schema of the test's own on the one server."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return postgres_url

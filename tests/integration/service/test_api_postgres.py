@@ -13,17 +13,6 @@ from meterbridge.services.proofs import verify_proof
 from meterbridge.services.records import LogKind
 
 
-@pytest.fixture
-def database(postgres_url):
-    """An empty schema of the test's own on the one server."""
-    opened = PostgresDatabase.open(postgres_url)
-    with opened.write() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    opened.close()
-    return postgres_url
-
-
 def test_an_event_is_counted_once_corrected_sealed_and_proven(tmp_path, database, serve):
     book = support.Book(tmp_path, database)
     with serve(book) as live:

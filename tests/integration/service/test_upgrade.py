@@ -64,7 +64,7 @@ def as_it_was(book: support.Book, blind: bytes) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def book(request, tmp_path):
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    url = request.getfixturevalue("database") if request.param == "postgresql" else None
     found = support.Book(tmp_path, url)
     yield found
     found.close()

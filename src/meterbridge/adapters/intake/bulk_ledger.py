@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +27,8 @@ from meterbridge.adapters.sql.receipts import (
     INDEX_NAMES,
     PENDING,
     PENDING_NAMES,
-    _grow_totals,
     event_keys,
+    grow_totals,
     index_rows,
     pending_rows,
 )
@@ -100,10 +100,10 @@ class BulkLedger(SqlLedger):
             with self._turn(), self._database.write() as connection:
                 if self.seals is not None and self.seals.contents(connection, tariff, keys, intake.contents):
                     return False
-                _grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
                 rows = logs.tolist()
                 _insert(connection, INDEX, INDEX_NAMES, index_rows(tariff, rows, keys, intake))
                 _insert(connection, PENDING, PENDING_NAMES, pending_rows(rows, intake.table))
+                grow_totals(connection, logs, intake.table.receipts.usage, everything, headroom)
         except IntegrityError:
             return False
         except OperationalError as error:
@@ -133,7 +133,7 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _insert(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Iterator[tuple[Any, ...]]
+    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
     if connection.dialect.name == "postgresql":
         copy_rows(connection, table, columns, rows)

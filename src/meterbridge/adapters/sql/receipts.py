@@ -21,7 +21,7 @@ from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns
 from meterbridge.domain.receipts import receipt_id as id_of_event
 from meterbridge.domain.units import INT64_MAX, LANES, USAGE_BYTES, UsageVector
-from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded
+from meterbridge.services.ledger_errors import Conflict, HeadroomExceeded, UnknownAccount
 from meterbridge.services.records import (
     ADDED,
     CONFLICT,
@@ -104,16 +104,14 @@ class SqlReceipts(SqlRegistry):
                 return outcome
             fresh = np.flatnonzero(outcome == ADDED)
             log_of = np.array(logs, dtype=np.int64)[intake.log_of]
-            _grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
             rows = log_of.tolist()
-            index = index_rows(tariff, rows, keys, intake)
-            self._insert_new(
-                connection, _rows_at(index, fresh), _rows_at(pending_rows(rows, intake.table), fresh)
-            )
+            pending = _rows_at(pending_rows(rows, intake.table), fresh)
+            self._insert_new(connection, index_rows(tariff, rows, keys, intake, fresh), pending)
+            grow_totals(connection, log_of[fresh], intake.table.receipts.usage[fresh], fresh, headroom)
         return outcome
 
     def _insert_new(
-        self, connection: Connection, index: list[tuple[Any, ...]], pending: list[tuple[Any, ...]]
+        self, connection: Connection, index: Sequence[tuple[Any, ...]], pending: Sequence[tuple[Any, ...]]
     ) -> None:
         added = execute_many(connection, self._database.insert_or_skip(INDEX), INDEX_NAMES, index)
         if added != len(index):  # never on SQLite, where one writer holds the database
@@ -263,20 +261,30 @@ def _outcomes(
     return outcome
 
 
-def _grow_totals(
+def grow_totals(
     connection: Connection,
     logs: npt.NDArray[np.int64],
     usage: npt.NDArray[np.int64],
     places: npt.NDArray[np.int64],
     headroom: UsageVector,
 ) -> None:
-    """Add usage to the totals of its logs; `places` names the rows in an error."""
+    """Add usage to the totals of its logs; `places` names the rows in an error.
+
+    Done last: other processes wait from here to the end of the transaction. Those that write to the same logs
+    insert beside each other until then.
+
+    Raises:
+        HeadroomExceeded: naming all rows that do not fit.
+        UnknownAccount: when a log is gone. No foreign key looks for it at each receipt; this does once.
+    """
     by_log: dict[int, list[int]] = defaultdict(list)
     for i, log in enumerate(logs.tolist()):
         by_log[log].append(i)
     grown = []
     beyond: list[tuple[int, str]] = []
+    missing = set(by_log)
     for log, total in _totals(connection, sorted(by_log)):
+        missing.discard(log)
         rows = by_log[log]
         exact = [sum(column) for column in zip(total.lanes, *usage[rows].tolist(), strict=True)]
         lanes = zip(total.lanes, exact, headroom.lanes, strict=True)
@@ -284,6 +292,8 @@ def _grow_totals(
             beyond += _beyond(total, usage, rows, places, headroom)
         elif not beyond:
             grown.append((UsageVector.of(exact).to_bytes(), log))
+    if missing:
+        raise UnknownAccount(f"the ledger has no log {min(missing)} any more; restart what uses it", missing)
     if beyond:
         index, message = min(beyond)
         raise HeadroomExceeded(index, message, message, tuple(sorted(beyond)))
@@ -322,10 +332,19 @@ def _beyond(
 
 
 def index_rows(
-    tariff: int, logs: Sequence[int], keys: Sequence[bytes], intake: Intake
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of the index of events, with the columns `INDEX_NAMES`; `logs` are rows of logs."""
-    return zip(repeat(tariff), keys, logs, intake.contents, strict=False)
+    tariff: int,
+    logs: Sequence[int],
+    keys: Sequence[bytes],
+    intake: Intake,
+    places: npt.NDArray[np.int64] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Return rows of the index of events, with the columns `INDEX_NAMES`; `logs` are rows of logs.
+
+    They stand in the order of their keys: the tree takes them faster, and two processes that store the same
+    events at once cannot wait for each other.
+    """
+    rows = zip(repeat(tariff), keys, logs, intake.contents, strict=False)
+    return sorted(rows if places is None else _rows_at(rows, places))
 
 
 def pending_rows(logs: Sequence[int], table: ReceiptTable) -> Iterator[tuple[Any, ...]]:
