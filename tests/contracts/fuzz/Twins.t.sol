@@ -33,7 +33,7 @@ contract PlainDecoder {
 contract TwinsTest {
     uint256 internal constant ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
 
-    Harness internal harness = new Harness();
+    Harness internal harness = Harness(vm.deployCode("Harness.sol"));
     PlainDecoder internal decoder = new PlainDecoder();
 
     /* PRICES */

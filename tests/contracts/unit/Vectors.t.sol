@@ -11,7 +11,7 @@ import {vm} from "../support/Vm.sol";
 
 /// Every case of the protocol's vectors that concerns the chain, run through the contract and its libraries.
 contract VectorsTest {
-    Harness internal harness = new Harness();
+    Harness internal harness = Harness(vm.deployCode("Harness.sol"));
     ISettlementSplitter internal splitter = ISettlementSplitter(vm.deployCode("SettlementSplitter.sol"));
 
     /* SPLITS */
