@@ -35,6 +35,8 @@ class Deps:
         escrows: what is secured on chain; without it `credit` answers 503.
         now: seconds since 1970.
         close: closes the database, at the very end.
+        chain_metrics: what the ledger knows of deliveries, of the contract as it was followed, and of alerts,
+            in Prometheus' text format.
     """
 
     ledger: Ledger
@@ -47,6 +49,7 @@ class Deps:
     escrows: Escrows | None = None
     now: Callable[[], float] = time.time
     close: Callable[[], None] = lambda: None
+    chain_metrics: Callable[[], str] = lambda: ""
     metrics: Metrics = field(default_factory=Metrics)
     parsing: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")

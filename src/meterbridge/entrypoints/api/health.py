@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
 
 from meterbridge.entrypoints.api.deps import DepsHere
+from meterbridge.entrypoints.api.observed import logger
 
 router = APIRouter(tags=["health"])
 
@@ -45,6 +47,20 @@ def readyz(deps: DepsHere, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(deps: DepsHere) -> Response:
-    """Return the metrics in Prometheus' text format."""
+    """Return the metrics of this service, and of the chain as the ledger knows it, as Prometheus reads them.
+
+    What is told of deliveries, following and alerts stands in the ledger, so any process of the service gives
+    the same answer. It is left out while the database is away.
+    """
     deps.metrics.waiting.set(deps.recorder.waiting)
-    return Response(deps.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    own = deps.metrics.render()
+    return Response(own + _chain_metrics(deps), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _chain_metrics(deps: DepsHere) -> bytes:
+    try:
+        return deps.chain_metrics().encode()
+    except DBAPIError as error:
+        fields = {"error": type(error.orig).__name__}
+        logger.warning("the ledger cannot be asked for its metrics", extra={"fields": fields})
+        return b""

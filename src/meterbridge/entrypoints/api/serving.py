@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from meterbridge.entrypoints.api.observed import Metrics, configure_logging
 from meterbridge.entrypoints.api.settings import Settings
 from meterbridge.entrypoints.api.worker import Settle, Work, Worker
 from meterbridge.services.chain_errors import ChainError
+from meterbridge.services.following.metrics import metrics_text
 from meterbridge.services.ports import StatementSigner
 from meterbridge.services.records import TariffRecord
 from meterbridge.services.settlement import submit
@@ -124,6 +126,7 @@ def build(config: ServeConfig, metrics: Metrics | None = None) -> Deps:
         signer=signer,
         escrows=chain,
         close=ledger.close,
+        chain_metrics=lambda: metrics_text(ledger, int(time.time())),
         metrics=metrics or Metrics(),
     )
     work = Work(ledger, segments, settings, deps.metrics, lambda: recorder.stored_events, signer)
