@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -63,6 +64,21 @@ TRAPS = [
     ("failed calls are logged too", "records.json", "a failed call is logged too, and used nothing"),
     ("`input_tokens` INCLUDES cache", "opentelemetry.json", "input includes the cache"),
 ]
+NAMED_ELSEWHERE = ("names are those of semantic conventions 1.41", "identity is (tenant, source, id).")
+"""The golden fixture "a name of other conventions is not dropped"; what envelopes are told apart by."""
+FIXTURES_OF = {
+    "CloudEvents 1.0 envelope": ("records.json",),
+    "OpenAI Chat Completions": ("openai-chat.json",),
+    "OpenAI Responses": ("openai-responses.json",),
+    "Anthropic Messages": ("anthropic.json",),
+    "Gemini": ("gemini.json",),
+    "OpenRouter": ("openrouter.json",),
+    "vLLM, SGLang (OpenAI-compatible)": ("vllm-sglang.json",),
+    "LiteLLM spend logs and callback": ("records.json",),
+    "OpenTelemetry GenAI spans": ("opentelemetry.json", "records.json"),
+    "Columnar and plain files": (),  # written by the test below
+}
+"""Of each row of the shapes, the fixtures in which its fields occur."""
 """The trap, the fixture file, the fixture's name."""
 OF_FILES = "BOM, no final newline, 7-decimal timestamps, quoted numbers"
 OF_ENVELOPES = (
@@ -99,15 +115,38 @@ def test_a_golden_fixture_steps_on_the_trap(trap: str, file: str, name: str) -> 
     assert not [leaf for leaf in leaves(details) if isinstance(leaf, float | Decimal)], "money stays a text"
 
 
-def test_no_trap_is_left_out() -> None:
+def rows() -> list[list[str]]:
+    """The table of shapes: name, fields, traps."""
     if not SHAPES.exists():
         pytest.skip(f"the shapes are not here: {SHAPES} is missing")
+    table = SHAPES.read_text(encoding="utf-8").split("## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [row for row in cells if len(row) == 3 and row[0] not in ("source", "---")]
+
+
+def test_no_trap_is_left_out() -> None:
+    """Whatever stands in the column of traps is one that is known here: without those, nothing is left."""
+    known = [trap for trap, _, _ in TRAPS] + [OF_FILES, OF_ENVELOPES, *NAMED_ELSEWHERE]
+    for name, fields, traps in rows():
+        left = traps
+        for trap in sorted(known, key=len, reverse=True):
+            left = left.replace(trap, "")
+        assert not left.strip(" ;"), f"{name}: no fixture steps on {left!r}"
+        assert traps or "snake_case" in fields
     text = SHAPES.read_text(encoding="utf-8")
-    for words in (*(trap for trap, _, _ in TRAPS), OF_FILES):
+    for words in known:  # tests/integration/service/test_api_ingest.py posts those of envelopes
         assert words in text, words
-    assert OF_ENVELOPES in text  # tests/integration/service/test_api_ingest.py posts it
     for bucket in BUCKETS:
         assert f"`{bucket}`" in text
+
+
+def test_every_field_of_every_shape_occurs_in_its_fixtures() -> None:
+    assert {name for name, _, _ in rows()} == FIXTURES_OF.keys()
+    for name, fields, _ in rows():
+        text = "".join((FIXTURES / file).read_text(encoding="utf-8") for file in FIXTURES_OF[name])
+        for code in re.findall(r"`([^`]+)`", fields) if text else ():
+            for field in re.findall(r"\w+", code):
+                assert field in text, f"{name}: no fixture has {field}"
 
 
 LINE = {
