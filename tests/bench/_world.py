@@ -6,15 +6,13 @@ Everything is fixed (keys, addresses, times, usage), so the same contracts give 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from _anvil import ROOT
+from _forge import OUT, run_forge
 from eth_account import Account
 from web3 import Web3
 from web3.contract import Contract
@@ -29,7 +27,6 @@ from meterbridge.domain.statements import Domain, Line, SignedStatement, Stateme
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import Rates, UsageVector
 
-BUILD: Final = ROOT / "build" / "bench"
 SOURCES: Final = (
     "contracts/SettlementSplitter.sol",
     "contracts/mocks/bench",
@@ -53,17 +50,15 @@ EIGHT_RATES: Final = Rates.of(
 
 
 def compile_contracts() -> None:
-    """Compile what is measured, with the settings of foundry.toml, apart from other builds."""
-    environment = os.environ | {"FOUNDRY_OUT": str(BUILD / "out"), "FOUNDRY_CACHE_PATH": str(BUILD / "cache")}
-    command = [str(ROOT / "scripts" / "forge"), "build", *SOURCES]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    """Compile what is measured, with the settings of foundry.toml."""
+    done = run_forge("build", *SOURCES)
     if done.returncode:
         raise RuntimeError(f"the contracts do not compile:\n{done.stdout}{done.stderr}")
 
 
 def artifact(name: str) -> dict[str, Any]:
     """Return a contract's ABI and bytecode as forge wrote them."""
-    loaded: dict[str, Any] = json.loads((BUILD / "out" / f"{name}.sol" / f"{name}.json").read_text())
+    loaded: dict[str, Any] = json.loads((OUT / f"{name}.sol" / f"{name}.json").read_text())
     return loaded
 
 

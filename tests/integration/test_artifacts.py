@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "artifacts"
-FORGE = ROOT / "scripts" / "forge"
+FORGE = ROOT / "tests" / "bench" / "_forge.py"
 needs_compiler = pytest.mark.skipif(
     shutil.which("node") is None or not (ROOT / "node_modules" / "solc").is_dir(),
     reason="compiling needs Node.js and the packages of package.json ('npm ci')",
@@ -59,20 +59,12 @@ def test_committed_artifacts_are_not_stale() -> None:
 @pytest.mark.node
 @needs_compiler
 @pytest.mark.skipif(not (ROOT / "node_modules" / "@foundry-rs").is_dir(), reason="forge is not installed")
-def test_forge_makes_the_same_bytes(tmp_path: Path) -> None:
-    folders = ["--out", str(tmp_path / "out"), "--cache-path", str(tmp_path / "cache")]
-    paths = ["contracts/SettlementSplitter.sol", "contracts/mocks/TestUSD.sol"]
-    built = subprocess.run(
-        [str(FORGE), "build", *folders, *paths],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+def test_forge_makes_the_same_bytes() -> None:
+    forge = runpy.run_path(str(FORGE))
+    built = forge["run_forge"]("build", "contracts/SettlementSplitter.sol", "contracts/mocks/TestUSD.sol")
     assert built.returncode == 0, built.stdout + built.stderr
     for name in ("SettlementSplitter", "TestUSD"):
-        by_forge = json.loads((tmp_path / "out" / f"{name}.sol" / f"{name}.json").read_text())
+        by_forge = json.loads((forge["OUT"] / f"{name}.sol" / f"{name}.json").read_text())
         committed = artifact(name)
         assert committed["bytecode"] == by_forge["bytecode"]["object"]
         assert committed["deployedBytecode"] == by_forge["deployedBytecode"]["object"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from meterbridge.entrypoints.cli.deploy import deploy as deploy_command
 
 ROOT = Path(__file__).resolve().parents[2]
 ANVIL = runpy.run_path(str(ROOT / "tests" / "bench" / "_anvil.py"))
+FORGE = runpy.run_path(str(ROOT / "tests" / "bench" / "_forge.py"))
 # The first key of anvil's and everybody's test mnemonic, "test test ... junk".
 DEV_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 
@@ -221,18 +220,12 @@ def test_the_commands_deploy_and_check(anvil: Web3, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.node
-def test_the_forge_script_gives_the_same_address(anvil: Web3) -> None:
+def test_the_forge_script_gives_the_same_address(anvil: Web3, tmp_path: Path) -> None:
     if shutil.which("node") is None:
         pytest.skip("compiling needs Node.js 20 or later")
     with ANVIL["anvil"]() as fresh:
-        build = ROOT / "build" / "deploy-script"
-        environment = os.environ | {
-            "FOUNDRY_OUT": str(build / "out"),
-            "FOUNDRY_CACHE_PATH": str(build / "cache"),
-            "FOUNDRY_BROADCAST": str(build / "broadcast"),
-        }
-        command = [str(ROOT / "scripts" / "forge"), "script", "contracts/script/Deploy.s.sol:Deploy"]
-        command += ["--rpc-url", url_of(fresh), "--broadcast", "--private-key", DEV_KEY]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        command = ["script", "contracts/script/Deploy.s.sol:Deploy", "--rpc-url", url_of(fresh)]
+        command += ["--broadcast", "--private-key", DEV_KEY]
+        done = FORGE["run_forge"](*command, FOUNDRY_BROADCAST=str(tmp_path / "broadcast"))
         assert done.returncode == 0, done.stdout + done.stderr
         assert deployment.check(gateway_to(fresh)).ok
