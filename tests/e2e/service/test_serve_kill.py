@@ -79,7 +79,7 @@ def sealed_ids(folder: Path) -> Counter[str]:
 
 
 def until_all_sealed(book: support.Book) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while book.ledger.pending_count(book.record.id) and time.monotonic() < deadline:
         time.sleep(0.2)
 

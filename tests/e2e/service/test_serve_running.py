@@ -1,4 +1,4 @@
-"""The service as processes: it ends without losing an answer, counts over its workers, seals by count."""
+"""The service as processes: it ends without losing an answer, counts over its workers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def end_under_load(book: support.Book, service: support.Service, workers: int) -
     senders = [Sender(int(service.url.rsplit(":", 1)[1]), book.key, f"s{n}") for n in range(SENDERS)]
     for sender in senders:
         sender.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while sum(len(sender.acknowledged) for sender in senders) < 200 and time.monotonic() < deadline:
         time.sleep(0.05)
     status = service.stop()
@@ -102,7 +102,7 @@ def get(service: support.Service, path: str) -> str:
 def test_workers_count_together_and_end_together(tmp_path: Path) -> None:
     book = support.Book(tmp_path)
     with support.running(book, "--workers", "2", settings={"seal_seconds": 3_600}) as service:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while service.log.read_text().count("ready to serve") < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         for number in range(40):
@@ -114,19 +114,4 @@ def test_workers_count_together_and_end_together(tmp_path: Path) -> None:
         assert sum(map(float, re.findall(pattern, get(service, "/metrics")))) == 40
         acknowledged = end_under_load(book, service, workers=2)
     assert stored(book) == acknowledged | {str(number) for number in range(30)}
-    book.close()
-
-
-def test_sealing_begins_early_once_so_many_receipts_are_pending(tmp_path: Path) -> None:
-    book = support.Book(tmp_path)
-    with support.running(book, settings={"seal_seconds": 3_600, "seal_receipts": 10}) as service:
-        support.post(service.url + "/v1/events", book.key, [support.event(str(n)) for n in range(9)])
-        time.sleep(1.0)
-        assert book.ledger.pending_count(book.record.id) == 9  # neither the hour nor the count is there yet
-        support.post(service.url + "/v1/events", book.key, [support.event("one more")])
-        deadline = time.monotonic() + 30
-        while not list(book.ledger.statements(book.record.id)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        (record,) = book.ledger.statements(book.record.id)
-        assert record.signed.statement.lines[0].usage.lanes[:3] == (120, 0, 30)
     book.close()

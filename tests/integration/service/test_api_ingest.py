@@ -9,6 +9,7 @@ import _service as support
 import pytest
 
 from meterbridge.adapters.intake.api_keys import Scope
+from meterbridge.adapters.intake.rate_limit import RateLimit
 from meterbridge.services.records import LogKind
 
 BATCH = "application/cloudevents-batch+json"
@@ -186,11 +187,16 @@ def test_a_body_without_a_stated_length_is_cut_off_at_the_limit(book, serve):
 
 
 def test_a_key_that_sends_too_fast_gets_429_with_retry_after(book, serve):
-    with serve(book, events_per_second=10, burst_events=10) as live:
-        first = live.send(*(support.event(f"a{i}") for i in range(10)))
-        second = live.send(*(support.event(f"b{i}") for i in range(10)))
+    now = [0.0]
+    with serve(book) as live:
+        live.deps.rate = RateLimit(rate=10, burst=20, clock=lambda: now[0])
+        sizes = (20, 15)
+        first, second = (live.send(*(support.event(f"{size}-{i}") for i in range(size))) for size in sizes)
         assert [first.status_code, second.status_code] == [200, 429]
-        assert 1 <= int(second.headers["retry-after"]) <= 2
+        assert second.headers["retry-after"] == "2"  # 15 events at 10 a second, in whole seconds
+        now[0] = 2.0
+        assert live.send(*(support.event(f"15-{i}") for i in range(15))).status_code == 200
+        assert live.usage()[0] == 12 * 35
 
 
 def test_unknown_media_types_and_encodings_are_415(live):

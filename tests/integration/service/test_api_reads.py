@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import _service as support
 import pytest
 
@@ -97,6 +99,31 @@ def test_a_late_event_goes_into_the_next_batch(sealed):
     sealed.deps.worker._work.now = lambda: 1_800_000_100
     assert sealed.deps.worker.round()
     assert [b["size"] for b in all_pages(sealed, sealed.path("/logs/charges"))] == [10, 10, 10, 1]
+
+
+def until(happened, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_sealing_begins_early_once_so_many_receipts_are_pending(book, serve):
+    with serve(book, seal_receipts=10) as live:  # and after an hour, whatever is there
+        live.send(*(support.event(str(i)) for i in range(9)))
+        time.sleep(1.0)  # several looks of the worker, which would have sealed by now
+        assert book.ledger.pending_count(book.record.id) == 9  # neither the hour nor the count is there yet
+        live.send(support.event("one more"))
+        until(lambda: list(book.ledger.statements(book.record.id)))
+        (record,) = book.ledger.statements(book.record.id)
+        assert record.signed.statement.lines[0].usage.lanes[:3] == (120, 0, 30)
+
+
+def test_sealing_begins_after_the_interval_whatever_is_pending(book, serve):
+    with serve(book, seal_seconds=1) as live:
+        live.send(support.event("only one"))
+        until(lambda: list(book.ledger.statements(book.record.id)))
+        assert book.ledger.pending_count(book.record.id) == 0
 
 
 class Chain:

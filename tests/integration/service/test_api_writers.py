@@ -22,7 +22,7 @@ def test_two_that_are_sent_the_same_events_in_opposite_order_do_not_wait_in_a_ci
     def send(live, numbers):
         for number in range(ROUNDS):
             events = [support.event(f"{number}-{i}") for i in numbers]
-            together.wait(60)
+            together.wait(300)
             found.append(live.send(*events).json())
 
     with serve(book) as one, serve(book) as two:
@@ -33,7 +33,7 @@ def test_two_that_are_sent_the_same_events_in_opposite_order_do_not_wait_in_a_ci
         for sender in senders:
             sender.start()
         for sender in senders:
-            sender.join(120)
+            sender.join(600)
         assert one.usage()[0] == 12 * ROUNDS * EVENTS
     book.close()
     assert sum(answer["accepted"] for answer in found) == ROUNDS * EVENTS
