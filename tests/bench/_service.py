@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -16,11 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from meterbridge.adapters.intake.api_keys import ApiKeys, Scope
-from meterbridge.adapters.ledger import SqlLedger
+from meterbridge.adapters.ledger import DATABASE_NAME, SqlLedger
 from meterbridge.adapters.signers import LocalSigner
 from meterbridge.adapters.sql.database import Database
 from meterbridge.domain.addresses import Address
@@ -91,6 +93,9 @@ class Book:
     records: list[TariffRecord] = field(default_factory=lambda: [tariff_record()])
 
     def __post_init__(self) -> None:
+        if self.database is None and not (self.folder / DATABASE_NAME).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(_migrated(), self.folder / DATABASE_NAME)
         self.ledger, self.base = self.open()
         for record in self.records:
             self.ledger.add_tariff(record)
@@ -114,6 +119,15 @@ class Book:
     @property
     def signer(self) -> LocalSigner:
         return LocalSigner(METER_KEY)
+
+
+@cache
+def _migrated() -> Path:
+    """Return a database that was opened once: all migrations take longer than most tests."""
+    folder = Path(tempfile.mkdtemp(prefix="meterbridge-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    open_database(str(folder), None)[1].close()
+    return folder / DATABASE_NAME
 
 
 def free_port() -> int:
