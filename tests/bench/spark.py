@@ -129,7 +129,7 @@ def _seal_on_spark(folder: Path, options: argparse.Namespace, executors: int) ->
     from meterbridge.adapters.spark.sealing import SparkOptions, SparkSealing
     from meterbridge.adapters.spark.session import spark_session
     from meterbridge.adapters.spark.sources import FileSource
-    from meterbridge.adapters.spark.store import FolderSeals
+    from meterbridge.adapters.spark.store import SparkSeals
 
     start = time.perf_counter()
     settings = {"spark.executor.memory": options.executor_memory, "spark.local.dir": str(folder / "scratch")}
@@ -138,7 +138,7 @@ def _seal_on_spark(folder: Path, options: argparse.Namespace, executors: int) ->
 
     def seal(spark: Any, name: str, file: str) -> dict[str, Any]:
         with _ledger(folder / options.run / name, options.payers) as (opened, record):
-            sealing = SparkSealing(opened.ledger, FolderSeals(opened.seals), spark)
+            sealing = SparkSealing(opened.ledger, SparkSeals(opened.seals), spark)
             begun, spent = time.perf_counter(), core_seconds()
             report = sealing.seal(record.id, FileSource(Files([folder / file], MAP)), how)
             return _figures(report, time.perf_counter() - begun, core_seconds() - spent)

@@ -20,7 +20,8 @@ from meterbridge.adapters.ledger import open_ledger
 from meterbridge.adapters.segments import FolderSegments
 from meterbridge.domain.receipts import receipt_id
 from meterbridge.services.metering import correct, import_usage
-from meterbridge.services.proofs import prove, verify_proof
+from meterbridge.services.proofs import verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import AccountKey
 
 Node = tuple[bytes, tuple[int, ...]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meterbridge.adapters.bulk.known import SealsOfFolder
 from meterbridge.adapters.sql.alerts import SqlAlerts
@@ -15,6 +15,9 @@ from meterbridge.adapters.sql.outbox import SqlOutbox
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.services.settling.records import Delivery
 
+if TYPE_CHECKING:
+    from meterbridge.adapters.segments import FolderSegments
+
 DATABASE_NAME: Final = "ledger.db"
 SEGMENTS_NAME: Final = "segments"
 
@@ -24,6 +27,8 @@ class SqlLedger(SqlGuarding, SqlAssets, SqlOutbox, SqlFollowing, SqlAlerts):
 
     Each call is one transaction; what a call has returned from survives a crash and a power cut.
     """
+
+    seals: SealsOfFolder | None = None
 
     def tariff_of(self, delivery: Delivery) -> Tariff:
         """See `services.settling.ports.Outbox`."""
@@ -38,6 +43,14 @@ class SqlLedger(SqlGuarding, SqlAssets, SqlOutbox, SqlFollowing, SqlAlerts):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def segments_beside(ledger: SqlLedger, folder: Path) -> FolderSegments:
+    """Return the segments of a ledger's folder; ledger and segments read seals through one reader."""
+    from meterbridge.adapters.segments import FolderSegments  # brings Arrow along
+
+    seals = ledger.seals
+    return FolderSegments(folder / SEGMENTS_NAME, None if seals is None else lambda: seals.reader)
 
 
 def open_ledger(folder: Path) -> SqlLedger:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from meterbridge.adapters.bulk.reading import SealReader
 
 FORMAT: Final = "meterbridge/segment/1"
+TARIFF: Final = "tariff.json"
 _WRITERS: Final = 8
 _META_KEY: Final = b"meterbridge"
 _NAME: Final = re.compile(r"(\d{8,})-[0-9a-f]{8}\.parquet")
@@ -69,13 +70,18 @@ _SCHEMA: Final = pa.schema(
 class FolderSegments:
     """Segments below one folder of a local file system."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use a folder, which need not exist yet."""
-        self._folder = folder
+    def __init__(self, folder: Path, seals: Callable[[], SealReader] | None = None) -> None:
+        """Use a folder, which need not exist yet.
+
+        Args:
+            folder: of the segments.
+            seals: gives what reads batches that were sealed at once, so that it can be shared.
+        """
+        self._folder, self._seals_of = folder, seals
 
     def put_tariff(self, record: TariffRecord) -> None:
         """See `ports.Segments`."""
-        path = self._folder / record.id.hex()[:8] / "tariff.json"
+        path = self._folder / record.id.hex()[:8] / TARIFF
         data = canonical_json(tariff_record_to_json(record))
         _sweep(path.parent)
         if not path.exists() or path.read_bytes() != data:
@@ -83,7 +89,7 @@ class FolderSegments:
 
     def tariffs(self) -> Iterator[TariffRecord]:
         """See `ports.Segments`."""
-        for path in sorted(self._folder.glob("*/tariff.json")):
+        for path in sorted(self._folder.glob(f"*/{TARIFF}")):
             yield tariff_record_from_json(json.loads(path.read_bytes()))
 
     def name_of(self, meta: SegmentMeta) -> str:
@@ -133,6 +139,8 @@ class FolderSegments:
 
     @cached_property
     def _seals(self) -> SealReader:
+        if self._seals_of is not None:
+            return self._seals_of()
         from meterbridge.adapters.bulk.reading import SealReader
 
         return SealReader(self._folder)

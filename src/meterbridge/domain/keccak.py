@@ -22,6 +22,9 @@ ZERO32: Final = bytes(DIGEST_BYTES)
 _KERNEL_PAYS_FROM = 50_000
 """How many rows the loop hashes in the time that the kernel takes to load (0.55 s at 11 us a row). Loading
 it once that many were hashed in all costs a process at most twice what foresight would."""
+_FEW = 64
+"""Columns of fewer rows never load it: a process that proves one receipt after another would wait half a second
+at some one of them, for the sake of milliseconds in all."""
 
 
 class _Kernel:
@@ -31,7 +34,8 @@ class _Kernel:
 
     @classmethod
     def pays(cls, rows: int) -> bool:
-        cls.rows_so_far += rows  # a count lost between threads only delays the loading
+        if rows >= _FEW:
+            cls.rows_so_far += rows  # a count lost between threads only delays the loading
         return cls.rows_so_far >= _KERNEL_PAYS_FROM
 
 

@@ -153,7 +153,7 @@ class MeteredBooks:
         Raises:
             UnknownReceipt, NotSealed: when no statement covers it.
         """
-        from meterbridge.services.proofs import prove
+        from meterbridge.services.proving import prove
 
         account, receipt_id = self._locate(event_id, source)
         ledger, segments = self._opened.ledger, self._opened.segments

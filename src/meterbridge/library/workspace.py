@@ -80,8 +80,7 @@ def workspace(folder: str | Path, *, create: bool = False) -> Iterator[Workspace
     Raises:
         NoLedger: when there is none, unless it is to be created.
     """
-    from meterbridge.adapters.ledger import DATABASE_NAME, open_ledger
-    from meterbridge.adapters.segments import FolderSegments
+    from meterbridge.adapters.ledger import DATABASE_NAME, open_ledger, segments_beside
 
     path = Path(folder)
     if not create and not (path / DATABASE_NAME).exists():
@@ -90,7 +89,7 @@ def workspace(folder: str | Path, *, create: bool = False) -> Iterator[Workspace
         )
     path.mkdir(parents=True, exist_ok=True)
     with open_ledger(path) as ledger:
-        yield Workspace(path, ledger, FolderSegments(path / "segments"))
+        yield Workspace(path, ledger, segments_beside(ledger, path))
 
 
 def splitter_at(rpc: str, contract: Address, sender: Sender | None = None) -> SplitterClient:

@@ -9,7 +9,7 @@ Services of the usage side and their signatures:
     sealing.seal(ledger, segments, tariff_id, *, max_receipts=None, on_progress=None) -> list[BatchRecord]
     statements.make_statement(ledger, record, sealed_at, signer) -> SignedStatement    (at most 1,000 lines)
     statements.make_statements(ledger, record, sealed_at, signer) -> list[SignedStatement]    (any number)
-    proofs.prove(ledger, segments, account, receipt_id, *, party=0) -> ReceiptProof
+    proving.prove(ledger, segments, account, receipt_id, *, party=0) -> ReceiptProof
     proofs.verify_proof(proof, contracts=None) -> VerifiedReceipt
     recovery.rebuild(ledger, segments, statements=(), *, signers=()) -> RebuildReport
     exchange.{statement,proof,tariff_record}_to_json(value) -> dict; ..._from_json(object) -> value
@@ -46,6 +46,7 @@ from meterbridge.services.records import (
     TariffRecord,
     TreeNode,
 )
+from meterbridge.services.signed_lines import SignedLine
 
 
 class Registry(Protocol):
@@ -171,8 +172,8 @@ class StatementLedger(Protocol):
     def failed_statements(self, tariff_id: bytes) -> list[SignedStatement]:
         """Return the statements that can never be settled and that no later ones cover, oldest first."""
 
-    def latest_statement(self, account: AccountKey) -> StatementRecord | None:
-        """Return the last statement with a line for this account."""
+    def signed_line(self, account: AccountKey) -> SignedLine | None:
+        """Return this account's line of the last statement that has one."""
 
 
 class AssetLedger(Protocol):

@@ -1,4 +1,4 @@
-"""From a receipt to the payouts it paid for: worked proofs (protocol, sections 3 to 8).
+"""From a receipt to the payouts it paid for: worked proofs (protocol, sections 3 to 8), made by `proving`.
 
 A proof stands on its own. `verify_proof` needs no ledger, no network and no clock, and takes nothing on trust
 but the key that signed the statement: whether the provider had authorised that key is on the chain
@@ -13,22 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadProof
 from meterbridge.domain.receipts import VOID_SOURCE, Receipt, details_hash, receipt_id
-from meterbridge.domain.splits import PartyTable, ShareProof, Split, entitled_down
+from meterbridge.domain.splits import ShareProof, Split, entitled_down
 from meterbridge.domain.statements import LINES_MAX, Domain, Line, statement_hash
 from meterbridge.domain.sum_tree import Head, LogState, Sibling, SumNode, log_element, verify_inclusion
 from meterbridge.domain.tariffs import Tariff, terms_hash
 from meterbridge.domain.terms import parse_terms
 from meterbridge.domain.units import AssetAmount
-from meterbridge.services.corrections import parse_details
-from meterbridge.services.ledger_errors import NotSealed, UnknownReceipt
-from meterbridge.services.log_tree import inclusion
-from meterbridge.services.ports import Ledger, Segments
-from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKind, Place, StatementRecord
+from meterbridge.services.records import AccountKey, LogKind
 from meterbridge.services.signers import ContractSigners, require_signature
 
 
@@ -126,97 +121,8 @@ class VerifiedReceipt:
     part: AssetAmount
 
 
-def prove(
-    ledger: Ledger, segments: Segments, account: AccountKey, receipt_id: bytes, *, party: int = 0
-) -> ReceiptProof:
-    """Build the worked proof of a receipt.
-
-    Args:
-        ledger: where it is indexed.
-        segments: where it is.
-        account: in whose charges or credits it is.
-        receipt_id: 32 bytes.
-        party: whose part of the price is shown, by its place in the split.
-
-    Raises:
-        UnknownReceipt: when the account has no such receipt.
-        NotSealed: when it is pending, or no statement covers its batch yet.
-        OutOfBounds: when the split has no such party.
-    """
-    record = ledger.tariff(account.tariff_id)
-    log, place = _find(ledger, account, receipt_id)
-    statement = ledger.latest_statement(account)
-    line = -1 if statement is None else _line_of(statement, account.payer)
-    if statement is None or place.seq is None or place.row is None:
-        raise NotSealed("no statement covers this receipt yet; seal and make a statement first", receipt_id)
-    head = statement.heads[line]
-    state = _state(head, log.kind)
-    if place.seq >= state.size:
-        raise NotSealed("the last statement is older than this receipt; make a statement first", receipt_id)
-    blind = ledger.account(account).blind
-    batch, proven, root = _in_batch(segments, blind, ledger.batch(log, place.seq), place.row)
-    element = inclusion(place.seq, state.size, partial(ledger.tree_nodes, log))
-    share = PartyTable(record.parties).proof(party)
-    price = record.tariff.price_down(proven.receipt.usage)
-    return ReceiptProof(
-        kind=log.kind,
-        proven=proven,
-        batch=batch,
-        batch_root=root,
-        element=Inclusion(place.seq, state.size, tuple(element)),
-        head=head,
-        statement=_statement_proof(statement, line),
-        tariff=record.tariff,
-        document=record.document,
-        split=record.split,
-        share=share,
-        price=price,
-        part=entitled_down(price, share.party.share, record.split.total_shares),
-    )
-
-
-def _find(ledger: Ledger, account: AccountKey, receipt_id: bytes) -> tuple[LogKey, Place]:
-    for kind in LogKind:
-        place = ledger.find(LogKey(account, kind), receipt_id)
-        if place is not None:
-            return LogKey(account, kind), place
-    raise UnknownReceipt(f"{account.payer} has no receipt 0x{receipt_id.hex()} under this tariff", receipt_id)
-
-
-def _in_batch(
-    segments: Segments, blind: bytes, batch: BatchRecord, row: int
-) -> tuple[Inclusion, ProvenReceipt, SumNode]:
-    if batch.segment is None:
-        raise UnknownReceipt("the receipt's batch was lost; only its usage is known", batch.seq)
-    table = segments.rows(batch.segment, row, row + 1)
-    proven = ProvenReceipt(
-        receipt=table.receipts.receipt(0),
-        blind=blind,
-        source=table.sources[0],
-        event_id=table.event_ids[0],
-        details=parse_details(table.details[0]) or None,
-    )
-    return Inclusion(row, batch.size, segments.path(batch.segment, row)), proven, batch.root
-
-
-def _statement_proof(record: StatementRecord, line: int) -> StatementProof:
-    signed = record.signed
-    return StatementProof(
-        domain=signed.domain,
-        sealed_at=signed.statement.sealed_at,
-        payer=signed.statement.lines[line].payer,
-        line=line,
-        line_hashes=signed.statement.line_hashes(),
-        signer=signed.signer,
-        signature=signed.signature,
-    )
-
-
-def _line_of(record: StatementRecord, payer: Address) -> int:
-    return [line.payer for line in record.signed.statement.lines].index(payer)
-
-
-def _state(head: Head, kind: LogKind) -> LogState:
+def state_of(head: Head, kind: LogKind) -> LogState:
+    """Return the state of one of the logs behind a head."""
     return head.charges if kind is LogKind.CHARGES else head.credits
 
 
@@ -234,7 +140,7 @@ def verify_proof(proof: ReceiptProof, contracts: ContractSigners | None = None) 
         ProtocolError: when a value is out of range.
     """
     _verify_receipt(proof.kind, proof.proven)
-    receipt, state = proof.proven.receipt, _state(proof.head, proof.kind)
+    receipt, state = proof.proven.receipt, state_of(proof.head, proof.kind)
     verify_inclusion(receipt.node(), proof.batch.index, proof.batch.size, proof.batch.path, proof.batch_root)
     element = log_element(proof.batch.size, proof.batch_root)
     if proof.element.size != state.size:

@@ -17,7 +17,8 @@ from meterbridge.domain.addresses import Address
 from meterbridge.domain.units import UsageVector
 from meterbridge.services.corrections import CorrectionKind, correct
 from meterbridge.services.ledger_errors import NotSealed
-from meterbridge.services.proofs import prove, verify_proof
+from meterbridge.services.proofs import verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import LogKey, LogKind
 from meterbridge.services.sealing import seal
 from meterbridge.services.statements import make_statements

@@ -18,7 +18,8 @@ from meterbridge.domain.units import INT64_MAX, UsageVector
 from meterbridge.services.exchange import canonical_json, load_json, proof_from_json, proof_to_json
 from meterbridge.services.ledger_errors import BadUsage, Conflict, UnknownTariff, UsageConflict
 from meterbridge.services.metering import ensure_account, import_usage
-from meterbridge.services.proofs import prove, verify_proof
+from meterbridge.services.proofs import verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import AccountKey, LogKind
 
 

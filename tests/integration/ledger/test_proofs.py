@@ -17,7 +17,8 @@ from meterbridge.domain.sum_tree import LogState
 from meterbridge.services.exchange import load_json, proof_from_json, proof_to_json
 from meterbridge.services.ledger_errors import NotSealed, UnknownReceipt
 from meterbridge.services.metering import correct
-from meterbridge.services.proofs import ReceiptProof, prove, verify_proof
+from meterbridge.services.proofs import ReceiptProof, verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import LogKind
 
 

@@ -18,7 +18,8 @@ from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.units import INT64_MIN, UsageVector
 from meterbridge.services.ledger_errors import BadSegment, Conflict, LedgerBehindSegments, UnknownReceipt
 from meterbridge.services.metering import correct, ensure_account
-from meterbridge.services.proofs import prove, verify_proof
+from meterbridge.services.proofs import verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import LogKind, Restart
 from meterbridge.services.recovery import rebuild, restart
 

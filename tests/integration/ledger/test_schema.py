@@ -26,6 +26,7 @@ from meterbridge.adapters.tables import (
     following_assets,
     following_usage,
     outbox,
+    proving,
     registry,
     service,
     usage,
@@ -41,7 +42,7 @@ TABLES = LedgerTable.metadata.sorted_tables
 
 USAGE_MODULES = (usage, following_usage)
 ASSET_MODULES = (assets, following_assets)
-OTHER_MODULES = (registry, service, outbox, following)
+OTHER_MODULES = (registry, service, outbox, following, proving)
 
 
 def models_of(*modules: Any) -> set[str]:

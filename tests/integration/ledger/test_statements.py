@@ -119,8 +119,12 @@ def test_what_is_stored_is_what_was_signed(world: World) -> None:
     stored = list(world.ledger.statements(world.record.id))
     assert [record.signed for record in stored] == made
     assert stored[-1].heads[0] == head_by_hand(world, 0)
-    latest = world.ledger.latest_statement(world.accounts[0])
-    assert latest == stored[-1]
+    found, last_lines = world.ledger.signed_line(world.accounts[0]), made[-1].statement.lines
+    assert found is not None
+    assert (found.sealed_at, found.signer, found.signature) == (TIME + 2, made[-1].signer, made[-1].signature)
+    assert found.head == head_by_hand(world, 0)
+    assert last_lines[found.position].payer == world.accounts[0].payer
+    assert list(found.line_hashes) == [line.struct_hash() for line in last_lines]
     last = world.ledger.last_signed(world.record.id)
     assert {account: signed.sealed_at for account, signed in last.items()} == dict.fromkeys(
         world.accounts, TIME + 2

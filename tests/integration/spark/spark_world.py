@@ -19,9 +19,10 @@ from bulk_world import MAP
 
 from meterbridge.adapters.bulk.checking import check_seal
 from meterbridge.adapters.bulk.scan import Files
+from meterbridge.adapters.bulk.stores import Store
 from meterbridge.adapters.spark.sealing import SparkOptions, SparkSealing
 from meterbridge.adapters.spark.sources import FileSource
-from meterbridge.adapters.spark.store import FolderSeals
+from meterbridge.adapters.spark.store import SparkSeals
 from meterbridge.services.bulk.sealing import SealReport
 
 Partitions = list[list[Any]]
@@ -101,10 +102,10 @@ class Frame:
 
 
 def seal_on(
-    spark: Any, world: Any, *paths: Path, source: Any = None, seals: Any = None, **options: Any
+    spark: Any, world: Any, *paths: Path, source: Any = None, store: Store | None = None, **options: Any
 ) -> Any:
     """Seal files of calls in a world."""
-    sealing = SparkSealing(world.bulk.ledger, seals or FolderSeals(world.bulk.seals), spark)
+    sealing = SparkSealing(world.bulk.ledger, SparkSeals(world.bulk.seals.onto(store)), spark)
     files = source or FileSource(Files(list(paths), MAP))
     return sealing.seal(world.record.id, files, SparkOptions(**options))
 

@@ -30,10 +30,10 @@ from bulk_world import MAP, START, expected, make_calls, write_ndjson, write_par
 from spark_world import logs_of, require_same_store, require_sound, seal_on
 
 from meterbridge.adapters.bulk.scan import Files
+from meterbridge.adapters.bulk.stores import OPTIONS_VARIABLE, Store, StoreUnreachable
 from meterbridge.adapters.spark.files import LocalAttempts
 from meterbridge.adapters.spark.session import spark_session
 from meterbridge.adapters.spark.sources import SparkSource
-from meterbridge.adapters.spark.store import RemoteSeals
 
 World = Callable[..., Any]
 MASTER = "local-cluster[2,1,1024]"
@@ -189,16 +189,18 @@ def test_what_a_connector_reads_is_refused_by_file_and_row(
 
 
 @pytest.mark.long
-def test_workers_write_to_a_store_behind_a_url(spark: Any, new_bulk: World, tmp_path: Path) -> None:
+def test_workers_write_to_a_store_behind_a_url(
+    spark: Any, new_bulk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The way of object stores, onto files that two processes see."""
     calls = make_calls(2000, 4)
     path = write_parquet(tmp_path / "calls.parquet", calls, row_group=500)
     one, many = new_bulk("one", payers=4), new_bulk("many", payers=4)
-    ledger = many.bulk.ledger
-    seals = RemoteSeals(f"file://{tmp_path}/store", {"auto_mkdir": True}, ledger.seal_names, ledger.log_sizes)
+    monkeypatch.setenv(OPTIONS_VARIABLE, '{"auto_mkdir": true}')
+    store = Store(f"file://{tmp_path}/store")
     one.seal(path)
-    seal_on(spark, many, path, seals=seals, partitions=3)
-    assert seal_on(spark, many, path, seals=seals).repeated == len(calls)
+    seal_on(spark, many, path, store=store, partitions=3)
+    assert seal_on(spark, many, path, store=store).repeated == len(calls)
     assert logs_of(one) == logs_of(many)
     require_same_store(one.folder / "segments", tmp_path / "store")
 
@@ -239,8 +241,6 @@ def test_a_million_receipts_with_a_worker_killed_while_parts_are_written(
 
 
 def test_tasks_say_where_a_folder_is_missing() -> None:
-    from meterbridge.adapters.spark.files import StoreUnreachable
-
     missing = LocalAttempts("/nowhere/at/all")
     with pytest.raises(StoreUnreachable, match="workers share"), missing.writing("part"):
         pass

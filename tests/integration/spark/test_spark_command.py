@@ -82,11 +82,12 @@ def test_old_java_numbers_itself_otherwise(tmp_path: Path, monkeypatch: pytest.M
     ("arguments", "advice"),
     [
         (["--master", "local[1]"], "add --engine spark"),
-        (["--store", "s3://somewhere"], "add --engine spark"),
+        (["--packages", "io.delta:delta-spark_2.13:4.0.0"], "add --engine spark"),
+        (["--engine", "spark", "--memory", "2GiB"], "spark.executor.memoryOverhead"),
         (["--engine", "spark", "--option", "a=b"], "--format"),
         (["--engine", "spark", "--format", "orc", "--option", "ab"], "NAME=VALUE"),
-        (["--engine", "spark", "--store", "/a/folder"], "--ledger names"),
-        (["--engine", "spark", "--store", "nothing://a"], "cannot be opened"),
+        (["--store", "/a/folder"], "--store ledger"),
+        (["--store", "nothing://a"], "cannot be opened"),
         (["--engine", "spark", "--store", "memory://a", "--store-options", "{"], "not JSON"),
     ],
 )

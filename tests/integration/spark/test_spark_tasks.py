@@ -18,9 +18,9 @@ from bulk_world import MAP, START, Call, expected, make_calls, write_csv, write_
 from spark_world import Stepwise, logs_of, require_same_store, require_sound, seal_on
 
 from meterbridge.adapters.bulk.scan import Files
+from meterbridge.adapters.bulk.stores import Store
 from meterbridge.adapters.formats.errors import BadFile
 from meterbridge.adapters.spark.cells import Cells, count_cells, cuts_of
-from meterbridge.adapters.spark.store import RemoteSeals
 from meterbridge.domain.receipt_rows import RECEIPT
 from meterbridge.services.bulk import plan as plans
 from meterbridge.services.bulk.plan import SealPlan
@@ -178,17 +178,13 @@ def test_a_store_behind_a_url_holds_the_same_files(new_bulk: World, tmp_path: Pa
         write_parquet(tmp_path / f"{n}.parquet", some) for n, some in enumerate((calls[:500], calls[400:]))
     )
     one, many = new_bulk("one", payers=4), new_bulk("many", payers=4)
-    url = f"memory://segments-{tmp_path.name}"
-    seals = RemoteSeals(url, {}, many.bulk.ledger.seal_names, many.bulk.ledger.log_sizes)
+    place = Store(f"memory://segments-{tmp_path.name}")
     for path in (first, second):
         one.seal(path)
-        report = seal_on(Stepwise(2, attempts=2), many, path, seals=seals, partitions=2)
+        report = seal_on(Stepwise(2, attempts=2), many, path, store=place, partitions=2)
     assert (report.sealed, report.repeated) == (400, 100)
     assert logs_of(one) == logs_of(many)
-    store = fsspec.filesystem("memory")
-    store.pipe(f"/segments-{tmp_path.name}/{many.record.id.hex()[:8]}/bulk/00000002/part-00000.parquet", b"x")
-    assert seals.sweep(many.record.id) == [f"{many.record.id.hex()[:8]}/bulk/00000002"]
-    store.get(f"/segments-{tmp_path.name}/", str(tmp_path / "fetched"), recursive=True)
+    fsspec.filesystem("memory").get(f"/segments-{tmp_path.name}/", str(tmp_path / "fetched"), recursive=True)
     require_same_store(one.folder / "segments", tmp_path / "fetched")
 
 

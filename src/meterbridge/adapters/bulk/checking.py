@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterbridge.adapters.bulk.events import EventIndex
-from meterbridge.adapters.bulk.layout import EVENTS, NODES
+from meterbridge.adapters.bulk.events import open_events
+from meterbridge.adapters.bulk.layout import NODES
 from meterbridge.adapters.bulk.manifest import Manifest
 from meterbridge.adapters.bulk.reading import SealReader
 from meterbridge.adapters.bulk.schema import USAGE
@@ -51,8 +51,8 @@ def check_seal(folder: Path, name: str) -> Manifest:
 
 class _Check:
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder / name
         self._reader = SealReader(folder)
+        self._files = self._reader.files(name)
         self._manifest = self._reader.manifest(name)
         sizes = np.zeros(int(self._manifest.accounts.max()) + 1, dtype=np.int64)
         sizes[self._manifest.accounts] = self._manifest.sizes
@@ -67,7 +67,7 @@ class _Check:
         keys = np.concatenate([self._check(block) for part in self._plan.parts() for block in part])
         self._forest.finish()
         self._require_forest()
-        events = EventIndex(self._folder / EVENTS)
+        events = open_events(self._files, self._manifest.name)
         keys = take(keys, key_order(keys))
         if not np.array_equal(events.around(keys[:, 0].copy()), keys):
             raise BadSegment("its index of events is not that of its receipts", None)
@@ -115,7 +115,7 @@ class _Check:
 
     def _require_forest(self) -> None:
         forest, found = self._forest, self._manifest
-        stored = np.fromfile(self._folder / NODES, dtype=np.uint64)
+        stored = np.frombuffer(self._files.whole(NODES), dtype=np.uint64)
         if not np.array_equal(stored, forest.stored):
             raise BadSegment("its nodes are not those of its receipts", None)
         times = np.array_equal(found.first_times, forest.first_times) and np.array_equal(

@@ -7,16 +7,17 @@ word of every 256th entry, and the number of entries. Only the fences are held i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from meterbridge.adapters.bulk.files import sync
+from meterbridge.adapters.bulk.layout import EVENTS
+from meterbridge.adapters.bulk.stores import Readable, SealFiles, open_local
 from meterbridge.domain.arrays import Words
 from meterbridge.services.ledger_errors import BadSegment
 
@@ -56,41 +57,6 @@ class EventIndexWriter:
         self._file.write(self._size.to_bytes(_WORD_BYTES, "little"))
         self._file.close()
         sync(self._path)
-
-
-class Readable(Protocol):
-    """A file that is read here and there."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-
-    def read(self, start: int, count: int) -> bytes:
-        """Return bytes from a place on, fewer at its end."""
-
-
-class LocalFile:
-    """An open file of this machine."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        """Take the file; whoever opened it closes it."""
-        self._descriptor = file.fileno()
-
-    @property
-    def size(self) -> int:
-        """See `Readable`."""
-        return os.fstat(self._descriptor).st_size
-
-    def read(self, start: int, count: int) -> bytes:
-        """See `Readable`."""
-        return os.pread(self._descriptor, count, start)
-
-
-@contextmanager
-def open_local(path: Path | str) -> Iterator[LocalFile]:
-    """Open a file of this machine for reading."""
-    with Path(path).open("rb") as file:
-        yield LocalFile(file)
 
 
 Opening = Callable[[Any], AbstractContextManager[Readable]]
@@ -138,15 +104,21 @@ class EventIndex:
     def find(self, key: bytes) -> tuple[int, bytes] | None:
         """Return the account's number and the leaf's first eight bytes of an event by its 16-byte key."""
         high, low = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:12], "big")
-        for entry in self.around(np.array([high], dtype=np.uint64)):
-            if int(entry[0]) == high and int(entry[1] >> _HALF) == low:
-                return int(entry[1] & _LOW), entry[2].tobytes()
+        entries = self.around(np.array([high], dtype=np.uint64))
+        alike = (entries[:, 0] == np.uint64(high)) & (entries[:, 1] >> _HALF == np.uint64(low))
+        for entry in entries[alike]:
+            return int(entry[1] & _LOW), entry[2].tobytes()
         return None
 
     def _read(self, file: Readable, first: int, stop: int) -> Words:
         start, end = first * WINDOW, min(self.size, stop * WINDOW)
         data = file.read(start * ENTRY_BYTES, (end - start) * ENTRY_BYTES)
         return np.frombuffer(data, dtype=np.uint64).reshape(-1, ENTRY_WORDS)
+
+
+def open_events(files: SealFiles, seal: str) -> EventIndex:
+    """Open the index of a seal by its files and its name."""
+    return EventIndex(f"{seal}/{EVENTS}", lambda _path: files.open(EVENTS))
 
 
 def _steps(ascending: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from meterbridge.adapters.bulk.ledger import BulkSqlLedger
 from meterbridge.adapters.bulk.seals import SealFolder
 from meterbridge.adapters.bulk.spill import SpillFolder
+from meterbridge.adapters.bulk.stores import Store
 from meterbridge.adapters.ledger import DATABASE_NAME, SEGMENTS_NAME
 from meterbridge.adapters.sql.database import Database
 from meterbridge.services.bulk.sealing import MEMORY_BYTES, BulkSealing
@@ -26,7 +27,16 @@ class BulkFolder:
 
     ledger: BulkSqlLedger
     seals: SealFolder
-    sealing: BulkSealing
+    spilling: SpillFolder
+
+    @property
+    def sealing(self) -> BulkSealing:
+        """Seal files into them."""
+        return BulkSealing(self.ledger, self.seals, self.spilling)
+
+    def onto(self, store: Store | None) -> BulkFolder:
+        """Return the same, where new seals go to a store, or to the folder."""
+        return replace(self, seals=self.seals.onto(store))
 
 
 @contextmanager
@@ -36,7 +46,7 @@ def open_bulk(folder: Path) -> Iterator[BulkFolder]:
     ledger = BulkSqlLedger(Database.open_sqlite(folder / DATABASE_NAME), segments)
     seals = SealFolder(segments, ledger.seal_names, ledger.log_sizes, _now)
     with ledger:
-        yield BulkFolder(ledger, seals, BulkSealing(ledger, seals, SpillFolder(folder / SPILL_NAME)))
+        yield BulkFolder(ledger, seals, SpillFolder(folder / SPILL_NAME))
 
 
 def default_memory() -> int:

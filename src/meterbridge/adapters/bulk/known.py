@@ -44,7 +44,7 @@ class SealsOfFolder:
         firsts = np.unique(np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)[:, 0]).astype(np.uint64)
         found: dict[bytes, bytes] = {}
         for name in names:
-            entries = self._reader.events(name).around(firsts)
+            entries = self.reader.events(name).around(firsts)
             for entry in entries[np.isin(entries[:, 0], firsts)]:
                 i = given.get(_key_of(entry))
                 if i is not None:
@@ -59,9 +59,9 @@ class SealsOfFolder:
             return None
         query = select(TARIFFS.c.id).where(TARIFFS.c.tariff_id == log.account.tariff_id)
         for name in reversed(seal_names(connection, connection.execute(query).scalar_one())):
-            manifest = self._reader.manifest(name)
+            manifest = self.reader.manifest(name)
             number = manifest.number_of(log.account.payer)
-            found = None if number is None else self._reader.find(manifest, number, receipt_id)
+            found = None if number is None else self.reader.find(manifest, number, receipt_id)
             if number is not None and found is not None:
                 return Place(None, manifest.batch(number).seq, found.index)
         return None
@@ -74,16 +74,17 @@ class SealsOfFolder:
 
         key = event_keys([source], [event_id])[0]
         for name in reversed(seal_names(connection, tariff)):
-            found = self._reader.events(name).find(key)
+            found = self.reader.events(name).find(key)
             if found is not None:
-                manifest = self._reader.manifest(name)
+                manifest = self.reader.manifest(name)
                 account = manifest.account(int(np.searchsorted(manifest.accounts, found[0])))
                 log = LogKey(account.key, LogKind.CHARGES)
                 return log, receipt_id(account.blind, source, event_id)
         return None
 
     @property
-    def _reader(self) -> SealReader:
+    def reader(self) -> SealReader:
+        """What reads them, loaded when it is first needed."""
         if self._opened is None:
             from meterbridge.adapters.bulk.reading import SealReader  # brings Arrow along
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from meterbridge.adapters.bulk.events import ENTRY_WORDS, EventIndex
+from meterbridge.adapters.bulk.events import ENTRY_WORDS, EventIndex, open_events
 from meterbridge.adapters.bulk.known import SEALS, SealsOfFolder, seal_names
-from meterbridge.adapters.bulk.layout import EVENTS, seal_number
+from meterbridge.adapters.bulk.layout import seal_number
+from meterbridge.adapters.bulk.stores import files_of
 from meterbridge.adapters.ledger import SqlLedger
 from meterbridge.adapters.sql.database import Database, SqlRow, SqlSelect
 from meterbridge.adapters.sql.logs import BATCHES, NODES
@@ -38,7 +39,7 @@ class BulkSqlLedger(SqlLedger):
         """Work on an open database, and the folder of its segments."""
         super().__init__(database)
         self._segments = segments
-        self.seals = SealsOfFolder(segments)
+        self.seals: SealsOfFolder = SealsOfFolder(segments)
 
     def seal_names(self, tariff_id: bytes) -> list[str]:
         """Return the seals of a tariff that count, in the order in which they were made."""
@@ -84,7 +85,7 @@ class BulkSqlLedger(SqlLedger):
 
     def events_of(self, seal: str) -> EventIndex:
         """Return the index of a seal's events."""
-        return EventIndex(self._segments / seal / EVENTS)
+        return open_events(files_of(self._segments, seal), seal)  # not the reader's: it may yet be swept
 
     def _require_nothing_new(
         self, connection: Connection, tariff: int, known: KnownEvents, seal: str

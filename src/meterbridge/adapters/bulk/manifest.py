@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meterbridge.adapters.bulk.files import sync
-from meterbridge.adapters.bulk.layout import batch_name
+from meterbridge.adapters.bulk.layout import MANIFEST, batch_name
+from meterbridge.adapters.bulk.stores import SealFiles
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import MeterbridgeError
@@ -29,7 +30,7 @@ from meterbridge.services.bulk.ports import SealedBatch
 from meterbridge.services.ledger_errors import BadSegment
 from meterbridge.services.records import AccountKey, AccountRecord, BatchRecord, LogKey, LogKind
 
-FORMAT: Final = "meterbridge/seal/1"
+FORMAT: Final = "meterbridge/seal/2"
 _META_KEY: Final = b"meterbridge"
 _SUMS: Final = tuple(f"sum_{lane}" for lane in range(LANES))
 _SCHEMA: Final = pa.schema(
@@ -144,16 +145,17 @@ def write_manifest(
     sync(path)
 
 
-def read_manifest(path: Path, name: str) -> Manifest:
+def read_manifest(files: SealFiles, name: str) -> Manifest:
     """Read a seal's manifest.
 
     Raises:
         BadSegment: when it is missing or damaged.
     """
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(pa.BufferReader(files.whole(MANIFEST))) as file:
+            table = file.read()
         if not table.schema.equals(_SCHEMA):
-            raise BadSegment(f"the columns of {path} are {table.schema.names}", name)
+            raise BadSegment(f"the columns of its manifest are {table.schema.names}", name)
         header = _header_from_json(json.loads(table.schema.metadata[_META_KEY]), name)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, MeterbridgeError) as error:
         raise BadSegment(f"seal {name} cannot be read: {error}", name) from error

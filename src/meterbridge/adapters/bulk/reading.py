@@ -1,16 +1,16 @@
 """Reading seals: one receipt with its proof in milliseconds, or a payer's receipts of a period as a stream.
 
-A proof opens one part and reads the row group around the receipt. Of its batch's tree, 128 leaves and what
+A proof opens one part and reads the row group around the receipt. Of its batch's tree, 32 leaves and what
 joins them are hashed again; the nodes above are read where they stand. No kernel is loaded for that.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,17 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from meterbridge.adapters.bulk.events import EventIndex
-from meterbridge.adapters.bulk.layout import EVENTS, MANIFEST, NODES, part_name, split_name
+from meterbridge.adapters.bulk.events import EventIndex, open_events
+from meterbridge.adapters.bulk.layout import NODES, part_name, split_name
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
 from meterbridge.adapters.bulk.schema import SCHEMA, USAGE
+from meterbridge.adapters.bulk.stores import Readable, SealFiles, files_of
 from meterbridge.domain.arrays import Words
 from meterbridge.domain.errors import ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.merkle import path_positions
 from meterbridge.domain.receipt_rows import NODE_WORDS, sum_node
 from meterbridge.domain.receipts import ReceiptColumns
-from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumNode, SumTree, verify_inclusion
+from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumTree, verify_inclusion
 from meterbridge.services.bulk.plan import STORED_LEVEL, STORED_RECEIPTS, level_at, level_size
 from meterbridge.services.ledger_errors import BadSegment
 from meterbridge.services.ports import Segment, SegmentMeta
@@ -38,8 +39,10 @@ from meterbridge.services.records import ReceiptTable
 
 OPEN_FILES: Final = 64
 _GROUPS: Final = 4
-"""Row groups that are kept once they are read, some megabytes: a proof asks for the same rows three times."""
+_BLOCKS: Final = 64
+"""Row groups and blocks of 32 receipts that are kept once they are read: a proof asks for one three times."""
 _WORD_BYTES: Final = 8
+_FEW_WORDS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ class Found:
     """Where a receipt stands.
 
     Attributes:
-        block: which 128 receipts of its batch it is among.
+        block: which 32 receipts of its batch it is among.
         row: its index among them.
-        receipts: those 128, or what there is of them.
+        receipts: those 32, or what there is of them.
     """
 
     block: int
@@ -66,23 +69,28 @@ class SealReader:
     """Reads seals below a folder by their names; what it opened once it keeps, for seals never change."""
 
     def __init__(self, folder: Path) -> None:
-        """Use the folder of the segments."""
+        """Use the folder of the segments; of seals that it only points to, read the store."""
         self._folder = folder
+        self.files = lru_cache(OPEN_FILES)(self._files)
         self.manifest = lru_cache(OPEN_FILES)(self._manifest)
         self.events = lru_cache(OPEN_FILES)(self._events)
-        self._part = lru_cache(OPEN_FILES)(_Part)
+        self._part = lru_cache(OPEN_FILES)(self._open_part)
         self._group = lru_cache(_GROUPS)(self._read_group)
+        self._block = lru_cache(_BLOCKS)(self._read_block)
+
+    def _files(self, name: str) -> SealFiles:
+        return files_of(self._folder, name)
 
     def _manifest(self, name: str) -> Manifest:
-        return read_manifest(self._folder / name / MANIFEST, name)
+        return read_manifest(self.files(name), name)
 
     def _events(self, name: str) -> EventIndex:
-        return EventIndex(self._folder / name / EVENTS)
+        return open_events(self.files(name), name)
 
     def find(self, manifest: Manifest, number: int, receipt_id: bytes) -> Found | None:
         """Look a receipt up in one batch of a seal by its id."""
         for block, first in self._blocks_of(manifest, number, receipt_id):
-            table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
+            table = self._block(manifest.name, number, block)
             if first is not None and table.receipts.ids[0, :_WORD_BYTES].tobytes() != first:
                 reason = f"seal {manifest.name} is damaged: block {block} of batch {number} begins otherwise"
                 raise BadSegment(reason, block)
@@ -98,12 +106,9 @@ class SealReader:
             BadSegment: when it does not lead there: a file of the seal is damaged.
         """
         size, block = int(manifest.sizes[number]), index // STORED_RECEIPTS
-        table = self.receipts(manifest, number, block * STORED_RECEIPTS, (block + 1) * STORED_RECEIPTS)
+        table = self._block(manifest.name, number, block)
         tree = SumTree(NodeColumns(table.receipts.leaves(), table.receipts.usage))
-        above = [
-            Sibling(side, self._node(manifest, number, STORED_LEVEL + level, position))
-            for side, level, position in path_positions(block, level_size(size, STORED_LEVEL))
-        ]
+        above = self._siblings_above(manifest, number, block)
         path = (*tree.inclusion(index % STORED_RECEIPTS), *above)
         leaf = table.receipts.receipt(index % STORED_RECEIPTS).node()
         try:
@@ -112,6 +117,18 @@ class SealReader:
             reason = f"seal {manifest.name} is damaged around row {index} of batch {number}"
             raise BadSegment(reason, index) from error
         return path
+
+    def _siblings_above(self, manifest: Manifest, number: int, block: int) -> list[Sibling]:
+        """Read the nodes beside the way from a block of receipts up to the root."""
+        size, at = int(manifest.sizes[number]), int(manifest.nodes_at[number])
+        steps = list(path_positions(block, level_size(size, STORED_LEVEL)))
+        if not steps:
+            return []
+        with self.files(manifest.name).open(NODES) as nodes:
+            return [
+                Sibling(side, sum_node(_words(nodes, _node_at(at, size, level, position), NODE_WORDS)))
+                for side, level, position in steps
+            ]
 
     def batch(self, name: str) -> tuple[Manifest, int]:
         """Return the seal of a batch by the batch's name, and its number there.
@@ -127,7 +144,13 @@ class SealReader:
 
     def rows(self, name: str, first: int, stop: int) -> ReceiptTable:
         """Return receipts of a batch by its name and their index."""
-        return self.receipts(*self.batch(name), first, stop)
+        manifest, number = self.batch(name)
+        block, before = first // STORED_RECEIPTS, first % STORED_RECEIPTS
+        if not first < stop <= (block + 1) * STORED_RECEIPTS:
+            return self.receipts(manifest, number, first, stop)
+        table, some = self._block(manifest.name, number, block), slice(before, before + stop - first)
+        texts = (column[some] for column in (table.sources, table.event_ids, table.details))
+        return ReceiptTable(table.receipts.take(np.arange(len(table))[some]), *texts)
 
     def path_of(self, name: str, row: int) -> tuple[Sibling, ...]:
         """Return the siblings of a receipt by its batch's name and its index; see `path`."""
@@ -158,58 +181,81 @@ class SealReader:
         part = int(np.searchsorted(manifest.part_rows, first, "right")) - 1
         while first < end:
             low, high = int(manifest.part_rows[part]), int(manifest.part_rows[part + 1])
-            path = self._folder / manifest.name / part_name(part)
-            yield from self._slices(path, first - low, min(end, high) - low)
+            yield from self._slices(manifest.name, part, first - low, min(end, high) - low)
             first, part = high, part + 1
 
-    def _slices(self, path: Path, first: int, stop: int) -> Iterator[Any]:
+    def _slices(self, seal: str, part: int, first: int, stop: int) -> Iterator[Any]:
         """Yield pyarrow Tables of rows `first` to `stop` of a part, row group by row group."""
-        for group, start, end in self._part(path).groups(first, stop):
-            yield self._group(path, group).slice(
+        for group, start, end in self._part(seal, part).groups(first, stop):
+            yield self._group(seal, part, group).slice(
                 max(first, start) - start, min(stop, end) - max(first, start)
             )
 
-    def _read_group(self, path: Path, group: int) -> Any:
-        return self._part(path).read(group)
+    def _open_part(self, seal: str, part: int) -> _Part:
+        return _Part(self.files(seal), part_name(part), seal)
+
+    def _read_group(self, seal: str, part: int, group: int) -> Any:
+        return self._part(seal, part).read(group)
+
+    def _read_block(self, seal: str, number: int, block: int) -> ReceiptTable:
+        first = block * STORED_RECEIPTS
+        return self.receipts(self.manifest(seal), number, first, first + STORED_RECEIPTS)
 
     def _blocks_of(
         self, manifest: Manifest, number: int, receipt_id: bytes
     ) -> Iterable[tuple[int, bytes | None]]:
-        """Return the blocks of 128 receipts that an id may be in, with the beginning of each one's first id.
+        """Return the blocks of 32 receipts that an id may be in, with the beginning of each one's first id.
 
         It is one block, or more where they begin alike.
         """
         size, at = int(manifest.sizes[number]), int(manifest.nodes_at[number])
         if at < 0:
             return [(0, None)]
-        firsts = self._words(manifest, at, level_size(size, STORED_LEVEL))
-        word = np.uint64(int.from_bytes(receipt_id[:_WORD_BYTES], "big"))
-        low = int(np.searchsorted(firsts, word, "left")) - 1
-        high = int(np.searchsorted(firsts, word, "right")) - 1
+        word = int.from_bytes(receipt_id[:_WORD_BYTES], "big")
+        with self.files(manifest.name).open(NODES) as nodes:
+            start, firsts = _words_around(nodes, at, level_size(size, STORED_LEVEL), word)
+        low = int(np.searchsorted(firsts, np.uint64(word), "left")) - 1
+        high = int(np.searchsorted(firsts, np.uint64(word), "right")) - 1
         blocks = range(max(0, low), high + 1)
-        return [(block, int(firsts[block]).to_bytes(_WORD_BYTES, "big")) for block in blocks]
+        return [(start + block, int(firsts[block]).to_bytes(_WORD_BYTES, "big")) for block in blocks]
 
-    def _node(self, manifest: Manifest, number: int, level: int, position: int) -> SumNode:
-        at = int(manifest.nodes_at[number]) + level_at(int(manifest.sizes[number]), level)
-        return sum_node(self._words(manifest, at + NODE_WORDS * position, NODE_WORDS))
 
-    def _words(self, manifest: Manifest, at: int, count: int) -> Words:
-        with (self._folder / manifest.name / NODES).open("rb") as file:
-            data = os.pread(file.fileno(), count * _WORD_BYTES, at * _WORD_BYTES)
-        if len(data) != count * _WORD_BYTES:
-            raise BadSegment(f"the nodes of seal {manifest.name} end early", manifest.name)
-        return np.frombuffer(data, dtype=np.uint64)
+def _node_at(at: int, size: int, above: int, position: int) -> int:
+    """Return the word at which a node stands, by its level above the lowest one that is kept."""
+    return at + level_at(size, STORED_LEVEL + above) + NODE_WORDS * position
+
+
+def _words_around(nodes: Readable, at: int, count: int, word: int) -> tuple[int, Words]:
+    """Return some of `count` ascending words, those around a given one, and the place of the first of them.
+
+    The words are beginnings of hashes, so a word's place follows from its value but for about the root of
+    their number: a payer of billions is searched by some thousand.
+    """
+    margin = _FEW_WORDS + 4 * isqrt(count)
+    middle = word * count >> 64
+    first, stop = max(0, middle - margin), min(count, middle + margin)
+    words = _words(nodes, at + first, stop - first)
+    if (first and words[0] >= word) or (stop < count and words[-1] <= word):  # no hashes, or a rare chance
+        first, words = 0, _words(nodes, at, count)
+    return first, words
+
+
+def _words(nodes: Readable, at: int, count: int) -> Words:
+    data = nodes.read(at * _WORD_BYTES, count * _WORD_BYTES)
+    if len(data) != count * _WORD_BYTES:
+        raise BadSegment("the nodes of a seal end early", at)
+    return np.frombuffer(data, dtype=np.uint64)
 
 
 class _Part:
     """One part, open; threads that read it take turns, since Arrow's readers are for one at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, files: SealFiles, name: str, seal: str) -> None:
         self._lock = threading.Lock()
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(files.part(name), pre_buffer=True)
         except (pa.ArrowException, OSError) as error:
-            raise BadSegment(f"{path} cannot be read: {error}", str(path)) from error
+            raise BadSegment(f"{seal}/{name} cannot be read: {error}", seal) from error
         metadata = self._file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])

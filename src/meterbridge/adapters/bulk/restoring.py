@@ -8,6 +8,7 @@ from meterbridge.adapters.bulk.checking import check_seal
 from meterbridge.adapters.bulk.layout import MANIFEST, seal_number
 from meterbridge.adapters.bulk.ledger import BulkSqlLedger
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
+from meterbridge.adapters.bulk.stores import POINTER, files_of
 from meterbridge.services.bulk.logs import sealed_batch
 from meterbridge.services.ledger_errors import Conflict
 from meterbridge.services.records import BatchRecord
@@ -20,7 +21,8 @@ class LostSeals:
         """Take the ledger, whose tariffs are known again, and the folder of its segments."""
         self._ledger, self._folder = ledger, folder
         known = {name for record in ledger.tariffs() for name in ledger.seal_names(record.id)}
-        paths = [path.parent for path in folder.glob(f"*/bulk/*/{MANIFEST}") if path.parent.name.isdecimal()]
+        found = [path.parent for mark in (MANIFEST, POINTER) for path in folder.glob(f"*/bulk/*/{mark}")]
+        paths = [path for path in found if path.name.isdecimal()]
         names = {path.relative_to(folder).as_posix() for path in paths} - known
         self._waiting = sorted(names, key=lambda name: (name.partition("/")[0], seal_number(name)))
 
@@ -32,7 +34,7 @@ class LostSeals:
             Conflict: when the ledger has another batch in the place of one.
         """
         for name in self._waiting:
-            manifest = read_manifest(self._folder / name / MANIFEST, name)
+            manifest = read_manifest(files_of(self._folder, name), name)
             if self._follows_on(manifest):
                 self._restore(check_seal(self._folder, name))
                 self._waiting.remove(name)

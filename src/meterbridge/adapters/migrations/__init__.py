@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from meterbridge.services.ledger_errors import SchemaTooNew
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The newest revision; a test compares it with the scripts."""
 _FOLDER: Final = Path(__file__).parent
 _TABLE: Final = "alembic_version"

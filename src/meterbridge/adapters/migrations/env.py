@@ -10,6 +10,7 @@ from meterbridge.adapters.tables import (  # noqa: F401  # they fill the metadat
     following_assets,
     following_usage,
     outbox,
+    proving,
     registry,
     service,
     usage,

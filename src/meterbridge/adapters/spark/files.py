@@ -17,14 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from meterbridge.adapters.bulk.files import sync
-from meterbridge.domain.errors import MeterbridgeError
+from meterbridge.adapters.bulk.stores import StoreUnreachable, open_store
 
 ATTEMPTS: Final = "attempts"
-_LOCAL: Final = ("file", "local")
-
-
-class StoreUnreachable(MeterbridgeError):
-    """The store of the segments cannot be used from here."""
 
 
 class Attempts(Protocol):
@@ -96,31 +91,6 @@ class RemoteAttempts:
             fs, base = open_store(self.url, self.options)
             fs.get_file(f"{base}/{attempt}", str(path))
             yield path
-
-
-def open_store(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the file system of an fsspec URL and the path in it.
-
-    Raises:
-        StoreUnreachable: naming what to install, or what the store said.
-    """
-    try:
-        import fsspec
-    except ImportError as error:
-        raise StoreUnreachable(
-            'stores behind URLs need fsspec: pip install "meterbridge[spark]"', url
-        ) from error
-    try:
-        fs, path = fsspec.core.url_to_fs(url, **options)
-    except (ImportError, ValueError, OSError) as error:
-        raise StoreUnreachable(f"{url} cannot be opened: {error}", url) from error
-    return fs, str(path).rstrip("/")
-
-
-def is_local(url: str) -> bool:
-    """Tell whether a store is a plain folder."""
-    scheme, mark, _ = url.partition("://")
-    return not mark or scheme in _LOCAL
 
 
 def remove_folder(path: Path) -> None:

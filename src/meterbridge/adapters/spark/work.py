@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import meterbridge
+from meterbridge.adapters.bulk.stores import StoreUnreachable
 from meterbridge.adapters.formats.errors import BadFile
-from meterbridge.adapters.spark.files import Attempts, StoreUnreachable
+from meterbridge.adapters.spark.files import Attempts
 from meterbridge.adapters.spark.packs import Kind, Message, write_messages
 from meterbridge.adapters.spark.store import IndexPlace
 from meterbridge.domain.errors import LaneOverflow, MeterbridgeError, OutOfBounds

@@ -22,7 +22,6 @@ from meterbridge.services.records import (
     AccountRecord,
     LogKey,
     LogKind,
-    StatementRecord,
     TariffRecord,
 )
 
@@ -44,7 +43,6 @@ class SqlRegistry:
         self._domains: dict[bytes, Domain] = {}
         self._tariff_rows: dict[bytes, int] = {}
         self._log_rows: dict[LogKey, int] = {}
-        self._statements: dict[int, StatementRecord] = {}
 
     def add_tariff(self, record: TariffRecord) -> None:
         """See `ports.Registry`."""

@@ -10,19 +10,22 @@ from sqlalchemy import Connection, func, insert, select
 
 from meterbridge.adapters.sql.database import SqlRow, SqlSelect, insert_row
 from meterbridge.adapters.sql.logs import RESTARTS, SqlLogs
+from meterbridge.adapters.sql.receipts import cells
 from meterbridge.adapters.sql.registry import ACCOUNTS
 from meterbridge.adapters.tables.base import table_of
+from meterbridge.adapters.tables.proving import LineHashesRow
 from meterbridge.adapters.tables.usage import StatementLineRow, StatementRow
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.statements import Domain, Line, SignedStatement, Statement
 from meterbridge.domain.sum_tree import Head, LogState, SumNode
 from meterbridge.services.ledger_errors import Conflict, UnknownAccount
 from meterbridge.services.records import AccountKey, SignedHead, StatementRecord
+from meterbridge.services.signed_lines import SignedLine
 
 STATEMENTS: Final = table_of(StatementRow)
 LINES: Final = table_of(StatementLineRow)
-_KEPT: Final = 4
-"""Statements of up to 1,000 lines that are kept in memory, some megabytes."""
+HASHES: Final = table_of(LineHashesRow)
 
 
 class SqlStatements(SqlLogs):
@@ -66,6 +69,7 @@ class SqlStatements(SqlLogs):
             signature=record.signed.signature,
         )
         connection.execute(insert(LINES), [{"statement": row} | line for line in lines])
+        connection.execute(insert(HASHES), {"statement": row, "hashes": _packed(record.signed)})
 
     def statements(self, tariff_id: bytes) -> Iterator[StatementRecord]:
         """See `ports.StatementLedger`."""
@@ -76,32 +80,33 @@ class SqlStatements(SqlLogs):
             for _, rows in groupby(connection.execute(query), key=lambda row: row.id):
                 yield _record_of(domain, tariff_id, list(rows))
 
-    def latest_statement(self, account: AccountKey) -> StatementRecord | None:
-        """See `ports.StatementLedger`."""
-        tariff = self._require_tariff(account)
-        newest = (
-            select(LINES.c.statement)
+    def signed_line(self, account: AccountKey) -> SignedLine | None:
+        """See `ports.StatementLedger`. Of a statement of 1,000 lines one is read, and the hashes of all."""
+        query = (
+            select(STATEMENTS.c.signer, STATEMENTS.c.signature, HASHES.c.hashes, LINES)
+            .join(LINES, LINES.c.statement == STATEMENTS.c.id)
             .join(ACCOUNTS, ACCOUNTS.c.id == LINES.c.account)
-            .where(ACCOUNTS.c.tariff == tariff, ACCOUNTS.c.payer == account.payer.raw)
+            .outerjoin(HASHES, HASHES.c.statement == STATEMENTS.c.id)
+            .where(ACCOUNTS.c.tariff == self._require_tariff(account), ACCOUNTS.c.payer == account.payer.raw)
             .order_by(LINES.c.sealed_at.desc())
             .limit(1)
         )
         with self._database.read() as connection:
-            number = connection.execute(newest).scalar_one_or_none()
-            if number is None:
+            row = connection.execute(query).one_or_none()
+            if row is None:
                 return None
-            known = self._statements.get(number)
-            if known is None:
-                rows = connection.execute(_statement_lines().where(STATEMENTS.c.id == number)).all()
-                known = _record_of(account.domain, account.tariff_id, rows)
-                self._keep(number, known)
-        return known
-
-    def _keep(self, number: int, record: StatementRecord) -> None:
-        """Keep what was just read: proofs of many receipts need the same statement, which never changes."""
-        while len(self._statements) >= _KEPT:
-            self._statements.pop(next(iter(self._statements), number), None)
-        self._statements[number] = record
+            hashes = row.hashes
+            if hashes is None:  # it was stored before hashes were
+                lines = connection.execute(_statement_lines().where(STATEMENTS.c.id == row.statement)).all()
+                hashes = _packed(_record_of(account.domain, account.tariff_id, lines).signed)
+        return SignedLine(
+            sealed_at=row.sealed_at,
+            position=row.position,
+            head=_head_of(row),
+            line_hashes=tuple(cells(bytes(hashes), DIGEST_BYTES)),
+            signer=Address(bytes(row.signer)),
+            signature=bytes(row.signature),
+        )
 
 
 def _last_lines(tariff: int) -> SqlSelect:
@@ -135,6 +140,11 @@ def _record_of(domain: Domain, tariff_id: bytes, rows: Sequence[SqlRow]) -> Stat
     statement = Statement(tariff_id, rows[0].sealed_at, lines)
     signed = SignedStatement(domain, statement, Address(bytes(rows[0].signer)), bytes(rows[0].signature))
     return StatementRecord(signed, rows[0].part, heads)
+
+
+def _packed(signed: SignedStatement) -> bytes:
+    """Return the hashes of all lines, one after another."""
+    return b"".join(signed.statement.line_hashes())
 
 
 def _head_of(row: SqlRow) -> Head:

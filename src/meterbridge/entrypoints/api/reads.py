@@ -19,7 +19,7 @@ from meterbridge.services.credit import credit, read_secured, usual_margin
 from meterbridge.services.exchange import statement_to_json, tariff_record_to_json
 from meterbridge.services.json_fields import hex_of, lanes_of
 from meterbridge.services.proof_json import proof_to_json
-from meterbridge.services.proofs import prove
+from meterbridge.services.proving import prove
 from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKind
 
 router = APIRouter(prefix="/v1", tags=["reading"], responses=documented(401, 403, 404, 422, 503))

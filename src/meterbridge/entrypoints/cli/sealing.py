@@ -22,8 +22,11 @@ from meterbridge.entrypoints.cli.sealing_options import (
     PayerOption,
     RetentionOption,
     SourceOption,
+    StoreOption,
+    StoreOptionsOption,
     files_of,
     find_files,
+    onto_store,
     options_of,
 )
 from meterbridge.entrypoints.cli.workspace import NoLedger, TariffOption, Workspace, workspace
@@ -57,8 +60,10 @@ def seal(
     format_: spark.FormatOption = None,
     read_options: spark.ReadOption = None,
     json_column: spark.JsonColumnOption = None,
-    store: spark.StoreOption = None,
-    store_options: spark.StoreOptionsOption = None,
+    packages: spark.PackagesOption = None,
+    jars: spark.JarsOption = None,
+    store: StoreOption = None,
+    store_options: StoreOptionsOption = None,
     max_receipts: Annotated[
         int | None,
         typer.Option("--max-receipts", min=1, help="Receipts in one batch at most (without --from)."),
@@ -80,15 +85,19 @@ def seal(
     Example: meterbridge seal --from 'calls/*.parquet' --engine spark --master spark://head:7077
 
     Example: meterbridge seal --engine spark --format delta --from s3a://usage/calls --store s3://books/segments
+
+    Segments that went to a store are found there by every command; what it needs to be opened is told by
+    METERBRIDGE_STORE_OPTIONS.
     """
     from meterbridge.entrypoints.cli.output import Output
 
     output = Output(as_json)
     choice = spark.SparkChoice(
-        engine, master, conf, partitions, format_, read_options, json_column, store, store_options
+        engine, master, conf, partitions, format_, read_options, json_column, packages, jars
     )
     if from_ is None and format_ is None:
         given = {"FILE": more, "--map": columns, "--payer": payer, "--source": source, "--skip-bad": skip_bad}
+        given |= {"--store": store}
         for name, value in given.items():
             if value:
                 raise BadOption(f"{name} is for files: name them with --from", value)
@@ -97,18 +106,24 @@ def seal(
         return
     if engine is spark.Engine.MACHINE:
         choice.require_none()
+    elif memory is not None:
+        raise BadOption(
+            "--memory is for one machine; grant Spark workers: --conf spark.executor.memoryOverhead=2g",
+            memory,
+        )
     if max_receipts is not None:
         raise BadOption("--max-receipts is for what was imported; --from makes one batch of a payer", None)
     said = [*(from_ or ()), *(more or ())]
     paths = find_files(said) if choice.format is None else []
     with bulk_workspace(ledger) as (opened, bulk):
         record = opened.tariff(tariff)
+        onto = onto_store(bulk, record.id, store, store_options)
         files = files_of(opened, record, paths, columns, payer, source)
         options = options_of(retention, memory, skip_bad)
         if engine is spark.Engine.SPARK:
-            report = spark.seal_on_spark(output, bulk, record, choice.source(files, said), choice, options)
+            report = spark.seal_on_spark(output, onto, record, choice.source(files, said), choice, options)
         else:
-            report = _seal_files(output, bulk.sealing, record, files, options)
+            report = _seal_files(output, onto.sealing, record, files, options)
         names = opened.names(record)
     tell_sealed(output, report, names)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,10 +15,12 @@ from meterbridge.entrypoints.cli.metering import latest_time
 from meterbridge.entrypoints.cli.workspace import Workspace
 
 if TYPE_CHECKING:
+    from meterbridge.adapters.bulk.folder import BulkFolder
     from meterbridge.adapters.bulk.scan import Files
     from meterbridge.services.bulk.sealing import SealOptions
     from meterbridge.services.records import TariffRecord
 
+LEDGER_STORE: Final = "ledger"
 _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -67,6 +70,25 @@ MemoryOption = Annotated[
     ),
 ]
 
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Where segments go (--from): any fsspec URL, e.g. s3://bucket/segments, or `ledger` for the "
+        "ledger's own folder. Where the last ones went by default.",
+    ),
+]
+StoreOptionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store-options",
+        metavar="JSON",
+        envvar="METERBRIDGE_STORE_OPTIONS",
+        help="What fsspec needs for the store, as a JSON object. Commands that read it take the variable.",
+    ),
+]
+
 
 def files_of(
     opened: Workspace,
@@ -97,6 +119,38 @@ def options_of(retention: str | None, memory: str | None, skip_bad: bool) -> Sea
         retention_days=parse_retention(retention),
         skip_bad=skip_bad,
     )
+
+
+def onto_store(bulk: BulkFolder, tariff_id: bytes, url: str | None, options: str | None) -> BulkFolder:
+    """Return an open ledger whose new seals go where the command says.
+
+    Args:
+        bulk: the open ledger.
+        tariff_id: whose seals.
+        url: of a store, or `ledger` for the ledger's own folder; where the last seal went by default.
+        options: of the store, as JSON. Whatever reads it in this process is told, too.
+
+    Raises:
+        BadOption: when it is a folder.
+        StoreUnreachable: when it cannot be opened.
+    """
+    from meterbridge.adapters.bulk.stores import OPTIONS_VARIABLE, Store, is_local, parse_options
+
+    if options is not None:
+        parse_options(options, "--store-options")
+        os.environ[OPTIONS_VARIABLE] = options
+    if url is None:
+        url = bulk.seals.last_store(tariff_id)
+    elif url != LEDGER_STORE and is_local(url):
+        raise BadOption(
+            f"--store {url} is a folder: segments go to the ledger's own with --store {LEDGER_STORE}",
+            url,
+        )
+    if url in (None, LEDGER_STORE):
+        return bulk.onto(None)
+    store = Store(str(url).rstrip("/"))
+    store.open()
+    return bulk.onto(store)
 
 
 def parse_retention(text: str | None) -> int | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from meterbridge.adapters.bulk.folder import BulkFolder
     from meterbridge.adapters.bulk.scan import Files
     from meterbridge.adapters.spark.sources import Source
-    from meterbridge.adapters.spark.store import SparkSeals
     from meterbridge.entrypoints.cli.output import Output
     from meterbridge.services.bulk.sealing import SealOptions, SealReport
     from meterbridge.services.records import TariffRecord
@@ -85,17 +83,19 @@ JsonColumnOption = Annotated[
         "--json-column", metavar="NAME", help="The column that holds each record as JSON (--format)."
     ),
 ]
-StoreOption = Annotated[
+PackagesOption = Annotated[
     str | None,
     typer.Option(
-        "--store",
-        metavar="URL",
-        help="Where segments go instead of the ledger's folder: any fsspec URL, e.g. s3://bucket/segments.",
+        "--packages",
+        metavar="COORDINATES",
+        help="Connectors that Spark fetches from Maven (spark.jars.packages): group:artifact:version, ...",
     ),
 ]
-StoreOptionsOption = Annotated[
+JarsOption = Annotated[
     str | None,
-    typer.Option("--store-options", metavar="JSON", help="What fsspec needs for --store, as a JSON object."),
+    typer.Option(
+        "--jars", metavar="FILES", help="Connectors that are here already (spark.jars), with commas."
+    ),
 ]
 
 
@@ -110,8 +110,8 @@ class SparkChoice:
     format: str | None
     options: list[str] | None
     json_column: str | None
-    store: str | None
-    store_options: str | None
+    packages: str | None = None
+    jars: str | None = None
 
     def require_none(self) -> None:
         """Refuse options of Spark where Spark is not asked for.
@@ -126,8 +126,8 @@ class SparkChoice:
             "--format": self.format,
             "--option": self.options,
             "--json-column": self.json_column,
-            "--store": self.store,
-            "--store-options": self.store_options,
+            "--packages": self.packages,
+            "--jars": self.jars,
         }
         for name, value in given.items():
             if value:
@@ -151,22 +151,11 @@ class SparkChoice:
         options = pairs("--option", self.options)
         return SparkSource(self.format, list(names), files, options, self.json_column)
 
-    def seals(self, bulk: BulkFolder) -> SparkSeals:
-        """Return where segments go."""
-        from meterbridge.adapters.spark.files import is_local
-        from meterbridge.adapters.spark.store import FolderSeals, RemoteSeals
-
-        if self.store is None:
-            if self.store_options is not None:
-                raise BadSparkOption("--store-options are for --store", self.store_options)
-            return FolderSeals(bulk.seals)
-        if is_local(self.store):
-            raise BadSparkOption(
-                f"--store {self.store} is a folder: segments go to the ledger's own, which --ledger names",
-                self.store,
-            )
-        options = _json_object(self.store_options)
-        return RemoteSeals(self.store, options, bulk.ledger.seal_names, bulk.ledger.log_sizes)
+    def settings(self) -> dict[str, str]:
+        """Return the settings of Spark that were asked for."""
+        named = {"spark.jars.packages": self.packages, "spark.jars": self.jars}
+        given = {name: value for name, value in named.items() if value}
+        return {**given, **pairs("--conf", self.conf)}
 
 
 def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
@@ -195,14 +184,14 @@ def seal_on_spark(
     """Start Spark, seal, and stop it."""
     from meterbridge.adapters.spark.sealing import SparkOptions, SparkSealing
     from meterbridge.adapters.spark.session import spark_session
+    from meterbridge.adapters.spark.store import SparkSeals
 
     master = choice.master or DEFAULT_MASTER
-    seals, settings = choice.seals(bulk), pairs("--conf", choice.conf)
     options = SparkOptions(choice.partitions, how.retention_days, how.skip_bad)
     with _steps(output) as tell:
         tell(f"Starting Spark at {master}")
-        with spark_session(master, settings) as spark:
-            sealing = SparkSealing(bulk.ledger, seals, spark)
+        with spark_session(master, choice.settings()) as spark:
+            sealing = SparkSealing(bulk.ledger, SparkSeals(bulk.seals), spark)
             return sealing.seal(
                 record.id, source, options, lambda name: tell(_STAGES.get(name, "Committing"))
             )
@@ -222,13 +211,3 @@ def _steps(output: Output) -> Iterator[Callable[[str], None]]:
             shown.enter_context(output.progress(title))
 
         yield tell
-
-
-def _json_object(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError as error:
-        raise BadSparkOption(f"--store-options is not JSON: {error}", text) from error
-    if not isinstance(found, dict):
-        raise BadSparkOption(f"--store-options {text} is not a JSON object", text)
-    return found

@@ -44,21 +44,14 @@ def prove(
     """
     from meterbridge.adapters.json_files import write_json
     from meterbridge.entrypoints.cli.output import Output
-    from meterbridge.services.ledger_errors import UnknownReceipt
     from meterbridge.services.proof_json import proof_to_json
-    from meterbridge.services.proofs import prove as prove_receipt
+    from meterbridge.services.proving import Prover
 
     output = Output(as_json)
     with workspace(ledger) as opened:
-        record = opened.tariff(tariff)
-        found = opened.ledger.locate(record.id, source, event_id)
-        if found is None:
-            raise UnknownReceipt(
-                f"no receipt of event {event_id!r} by {source!r} is here; --source names who reported it",
-                event_id,
-            )
-        log, receipt_id = found
-        proof = prove_receipt(opened.ledger, opened.segments, log.account, receipt_id, party=party)
+        prover = Prover(opened.ledger, opened.segments, opened.tariff(tariff).id)
+        proof = prover.prove_event(source, event_id, party=party)
+        receipt_id = proof.proven.receipt.id
         path = out or opened.folder / "proofs" / f"{receipt_id.hex()[:16]}.json"
         write_json(path, proof_to_json(proof), mode=0o600)
     output.say(f"{path}; check it with: meterbridge verify {path}")

@@ -19,7 +19,8 @@ from meterbridge.entrypoints.demo.world import PROVIDER, World
 from meterbridge.services.audit import AssetTotals, AuditReport, AuditRow, audit
 from meterbridge.services.claims import claim_all, claimable
 from meterbridge.services.proof_json import proof_from_json, proof_to_json
-from meterbridge.services.proofs import prove, verify_proof
+from meterbridge.services.proofs import verify_proof
+from meterbridge.services.proving import prove
 from meterbridge.services.records import LogKey, LogKind
 
 WITHDRAWER: Final = "acme"

@@ -13,8 +13,8 @@ from meterbridge.domain.receipt_rows import NODE_WORDS
 
 PIECE_LEVEL: Final = 16
 PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL
-STORED_LEVEL: Final = 7
-"""The lowest level of nodes that is kept; what is below is hashed again from 128 receipts for a proof."""
+STORED_LEVEL: Final = 5
+"""The lowest level of nodes that is kept, 6 bytes a receipt; below, 32 receipts are hashed again for a proof."""
 STORED_RECEIPTS: Final = 1 << STORED_LEVEL
 BLOCKS_PER_PART: Final = 16
 """About a million receipts, 90 MB, in one file: cores share the parts, and few files must be synced."""
@@ -125,15 +125,15 @@ def level_size(size: int, level: int) -> int:
 
 
 def node_region_words(size: int) -> int:
-    """Return the words that a batch takes in the file of nodes; none where 128 receipts give all its nodes.
+    """Return the words that a batch takes in the file of nodes; none where 32 receipts give all its nodes.
 
-    First comes one word for each 128 receipts, the first eight bytes of the first id as a big-endian number;
-    then the nodes of level 7, 8, and so on up to the root.
+    First comes one word for each 32 receipts, the first eight bytes of the first id as a big-endian number;
+    then the nodes of level 5, 6, and so on up to the root.
     """
     return 0 if size <= STORED_RECEIPTS else level_at(size, (size - 1).bit_length() + 1)
 
 
 def level_at(size: int, level: int) -> int:
-    """Return the word of a batch's region at which a level from 7 on begins."""
+    """Return the word of a batch's region at which a level from 5 on begins."""
     below = sum(level_size(size, lower) for lower in range(STORED_LEVEL, level))
     return level_size(size, STORED_LEVEL) + NODE_WORDS * below

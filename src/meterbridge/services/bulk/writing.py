@@ -82,7 +82,7 @@ class Forest:
             self.roots[batch] = self._region(batch, (size - 1).bit_length())[0]
 
     def _keep_ids(self, block: Block, tree: int, rows: Rows, start: int) -> None:
-        """Keep the first word of every 128th id, so that a receipt is found without reading others."""
+        """Keep the first word of every 32nd id, so that a receipt is found without reading others."""
         batch, count = int(block.batches[tree]), int(block.counts[tree])
         at = int(self._plan.nodes_at[batch]) + (block.piece << PIECE_LEVEL - STORED_LEVEL)
         words = rows["id"][start : start + count : STORED_RECEIPTS, 0].byteswap()
