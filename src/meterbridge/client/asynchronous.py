@@ -1,4 +1,4 @@
-"""The client for code that awaits."""
+"""The client for code that awaits. The one for code that waits, synchronous.py, is written from this file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,31 @@ import httpx
 
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
-from meterbridge.client.synchronous import BATCH, _document
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of, too_large
+from meterbridge.client.wire import (
+    BATCH,
+    NDJSON,
+    RETRIED,
+    Credit,
+    Receipts,
+    Retries,
+    Sendable,
+    answer_of,
+    document_of,
+    too_large,
+)
 
 
 class AsyncClient:
-    """Sends usage and asks for credit; `Client` in other words, for use from one event loop."""
+    """Sends usage and asks for credit.
+
+        async with AsyncClient("https://meter.example", key, spool=Path("/var/spool/meterbridge")) as meter:
+            await meter.record(UsageRecord(id=answer.id, payer=address, usage=answer.usage, time=now))
+            await meter.flush()
+
+    `record` gathers, `flush` sends what was gathered; `send` does both at once. Every attempt may be repeated
+    safely. With a spool, what cannot be sent is kept on disk and sent by a later `flush`. Tasks of one event
+    loop may share a client.
+    """
 
     def __init__(
         self,
@@ -33,7 +52,20 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Prepare; see `Client`."""
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: of the service.
+            key: an API key.
+            tariff: the tariff's id, where the provider has several and the key names none.
+            spool: a folder for what cannot be sent; without one it is an error.
+            spool_bytes: most that the spool may hold.
+            retries: how patiently to try.
+            timeout: seconds for one attempt.
+            batch: most events of one request.
+            transport: for tests.
+            sleep: for tests.
+        """
         self._http = httpx.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, transport=transport
         )
@@ -50,7 +82,11 @@ class AsyncClient:
         return len(self._gathered)
 
     async def record(self, event: Sendable) -> Receipts:
-        """Gather one event; sends when a batch is full."""
+        """Gather one event; sends when a batch is full.
+
+        Raises:
+            ServiceDown, SpoolFull, Refused: as `flush`.
+        """
         self._gathered.append(event.line())
         return await self.flush() if len(self._gathered) >= self._batch else Receipts()
 
@@ -60,9 +96,15 @@ class AsyncClient:
         return await self.flush()
 
     async def flush(self) -> Receipts:
-        """Send what was gathered, then what waits in the spool; raises as `Client.flush`."""
+        """Send what was gathered, and what waits in the spool once the service answers.
+
+        Raises:
+            ServiceDown: when the service does not take it and there is no spool; it stays gathered.
+            SpoolFull: when there is no room; it stays gathered.
+            Refused: when the service refuses the request as a whole (key, tariff); it stays gathered.
+        """
         found = Receipts()
-        async with self._turn:  # two tasks must not send, and then drop, the same events
+        async with self._turn:  # two must not send, and then drop, the same events
             while self._gathered:
                 lines = self._gathered[: self._batch]
                 found += await self._send_or_spool(lines)
@@ -71,13 +113,22 @@ class AsyncClient:
                 found += await self._drain()
         return found
 
+    async def drain(self) -> Receipts:
+        """Send what waits in the spool, oldest first, until the service stops answering."""
+        async with self._turn:
+            return await self._drain()
+
     async def credit(self, tariff: str, payer: str, *, margin: int | None = None) -> Credit:
-        """Ask how far a payer may be served; raises as `Client.credit`."""
+        """Ask how far a payer may be served.
+
+        Raises:
+            Refused, ServiceDown: when there is no answer; whether to serve on is the gateway's decision.
+        """
         params = {} if margin is None else {"margin": margin}
         path = f"/v1/tariffs/{tariff}/accounts/{payer}/credit"
         answer = await self._attempt(lambda: self._http.get(path, params=params))
         if answer.status_code != 200:
-            raise Refused(answer.status_code, _document(answer))
+            raise Refused(answer.status_code, document_of(answer.content))
         return Credit.of(answer.json())
 
     async def close(self) -> None:

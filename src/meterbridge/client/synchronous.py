@@ -1,20 +1,30 @@
-"""The client for code that waits."""
+"""The client for code that waits: written by scripts/twins from asynchronous.py."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
 from meterbridge.client.errors import Refused, ServiceDown
 from meterbridge.client.spool import Spool
-from meterbridge.client.wire import NDJSON, RETRIED, Credit, Receipts, Retries, Sendable, answer_of, too_large
-
-BATCH = 500
+from meterbridge.client.wire import (
+    BATCH,
+    NDJSON,
+    RETRIED,
+    Credit,
+    Receipts,
+    Retries,
+    Sendable,
+    answer_of,
+    document_of,
+    too_large,
+)
 
 
 class Client:
@@ -25,8 +35,8 @@ class Client:
             meter.flush()
 
     `record` gathers, `flush` sends what was gathered; `send` does both at once. Every attempt may be repeated
-    safely. With a spool, what cannot be sent is kept on disk and sent by a later `flush`. One client is for
-    one thread.
+    safely. With a spool, what cannot be sent is kept on disk and sent by a later `flush`. Threads may
+    share a client.
     """
 
     def __init__(
@@ -65,6 +75,7 @@ class Client:
         self._retries = retries or Retries()
         self._batch, self._sleep = batch, sleep
         self._gathered: list[bytes] = []
+        self._turn = threading.Lock()
 
     @property
     def pending(self) -> int:
@@ -94,30 +105,19 @@ class Client:
             Refused: when the service refuses the request as a whole (key, tariff); it stays gathered.
         """
         found = Receipts()
-        while self._gathered:
-            lines = self._gathered[: self._batch]
-            found += self._send_or_spool(lines)
-            del self._gathered[: len(lines)]
-        if found.spooled == 0:
-            found += self.drain()
+        with self._turn:  # two must not send, and then drop, the same events
+            while self._gathered:
+                lines = self._gathered[: self._batch]
+                found += self._send_or_spool(lines)
+                del self._gathered[: len(lines)]
+            if found.spooled == 0:
+                found += self._drain()
         return found
 
     def drain(self) -> Receipts:
         """Send what waits in the spool, oldest first, until the service stops answering."""
-        found = Receipts()
-        if self._spool is None or not len(self._spool):
-            return found
-        with self._spool.draining() as mine:
-            while mine and (waiting := self._spool.oldest()) is not None:
-                path, lines = waiting
-                try:
-                    receipts = self._post(lines)
-                except ServiceDown:
-                    break
-                self._spool.put_refused([event.line for event in receipts.refused])
-                self._spool.remove(path)
-                found += receipts
-        return found
+        with self._turn:
+            return self._drain()
 
     def credit(self, tariff: str, payer: str, *, margin: int | None = None) -> Credit:
         """Ask how far a payer may be served.
@@ -129,7 +129,7 @@ class Client:
         path = f"/v1/tariffs/{tariff}/accounts/{payer}/credit"
         answer = self._attempt(lambda: self._http.get(path, params=params))
         if answer.status_code != 200:
-            raise Refused(answer.status_code, _document(answer))
+            raise Refused(answer.status_code, document_of(answer.content))
         return Credit.of(answer.json())
 
     def close(self) -> None:
@@ -156,6 +156,22 @@ class Client:
         except ServiceDown:
             self._spool.put(lines)
             return Receipts(spooled=len(lines))
+
+    def _drain(self) -> Receipts:
+        found = Receipts()
+        if self._spool is None or not len(self._spool):
+            return found
+        with self._spool.draining() as mine:
+            while mine and (waiting := self._spool.oldest()) is not None:
+                path, lines = waiting
+                try:
+                    receipts = self._post(lines)
+                except ServiceDown:
+                    break
+                self._spool.put_refused([event.line for event in receipts.refused])
+                self._spool.remove(path)
+                found += receipts
+        return found
 
     def _post(self, lines: Sequence[bytes]) -> Receipts:
         body = b"".join(lines)
@@ -193,11 +209,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _document(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        found = answer.json()
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}

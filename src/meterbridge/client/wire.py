@@ -11,6 +11,8 @@ from typing import Any, Final, Protocol
 
 from meterbridge.client.errors import Refused
 
+BATCH: Final = 500
+"""Most events of one request, unless the client is told otherwise."""
 NDJSON: Final = "application/x-ndjson"
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed; repeating is safe because ingest is idempotent."""
@@ -151,11 +153,7 @@ def answer_of(status: int, body: bytes, lines: Sequence[bytes]) -> Receipts:
     Raises:
         Refused: when nothing of it was taken for a reason that holds for all of it.
     """
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    document: dict[str, Any] = found if isinstance(found, dict) else {}
+    document = document_of(body)
     if status == 200 and "accepted" in document:
         return Receipts(document["accepted"], document["repeated"])
     if (
@@ -168,6 +166,15 @@ def answer_of(status: int, body: bytes, lines: Sequence[bytes]) -> Receipts:
         RefusedEvent(lines[error["index"]], error["problem"], error["reason"]) for error in document["errors"]
     )
     return Receipts(document["accepted"], document["repeated"], refused=refused)
+
+
+def document_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that an answer holds, or an empty one."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _plain(value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import UTC, datetime
 
 import _service as support
@@ -56,6 +57,35 @@ def test_the_async_client_does_the_same(live):
 
     asyncio.run(go())
     assert live.usage()[0] == 25 * 12
+
+
+def test_threads_may_share_a_client(live):
+    found = []
+    with Client(live.url, live.book.key, batch=7) as client:
+
+        def work(name):
+            found.extend(client.record(record(f"{name}-{number}")) for number in range(50))
+            found.append(client.flush())
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert client.pending == 0
+    assert (sum(one.accepted for one in found), sum(one.repeated for one in found)) == (200, 0)
+    assert live.usage()[0] == 12 * 200
+
+
+def test_the_async_client_drains_its_spool_when_asked(live, tmp_path):
+    async def talk():
+        async with AsyncClient("http://127.0.0.1:9", "none", spool=tmp_path, retries=TWICE) as client:
+            assert (await client.send([record("a"), record("b")])).spooled == 2
+        async with AsyncClient(live.url, live.book.key, spool=tmp_path) as client:
+            return await client.drain(), await client.drain()
+
+    first, second = asyncio.run(talk())
+    assert (first.accepted, second.accepted) == (2, 0)
 
 
 def test_refused_events_are_returned_and_the_rest_is_stored(live):
