@@ -18,6 +18,7 @@ from mutation.workshop import WORK, Build, Workshop, WorkshopError, digest, prep
 
 JOURNAL = WORK / "journal.jsonl"
 CHECKED = WORK / "checked.json"
+Judge = Callable[[Workshop, Mutant], tuple[str, str]]
 Step = tuple[tuple[str, ...], Mapping[str, str]]
 # The tests that end within half a second, those that take another one, and all, as they are run every day.
 UNIT: Step = (("--no-match-path", "tests/contracts/{invariant/*,fuzz/*,unit/Vectors*}"), {})
@@ -26,6 +27,7 @@ ALL: Step = ((), {})
 # What must be noticed, or the machinery is broken: a payer's money that goes nowhere.
 NOTICED = ("if (sum != 0) _allocate(tariff.splitId, sum);", "")
 KINDS = ("killed", "survived", "same", "invalid")
+OPEN = "open"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Result:
     """What became of a mutant.
 
     `kind` is killed (by the test named in `by`), survived (all tests pass), same (what is shipped compiles
-    to the same bytes, so that no test can tell it apart) or invalid (it does not compile).
+    to the same bytes, so that no test can tell it apart), invalid (it does not compile) or, until all tests
+    were run, open (the cheap ones pass).
     """
 
     key: str
@@ -72,7 +75,7 @@ class Campaign:
         todo = []
         for mutant in mutants:
             found = known.get(mutant.key)
-            if found is None or (found.kind == "survived" and found.tests != self._tests):
+            if found is None or found.kind == OPEN or _outdated(found, self._tests):
                 todo.append(mutant)
             else:
                 yield found
@@ -83,22 +86,39 @@ class Campaign:
         prepare()
         workshops = [Workshop(str(number)) for number in range(1, self._jobs + 1)]
         try:
-            self._shipped = _checked(workshops[0], f"{self._contracts} {self._tests}")
             for workshop in workshops:
                 self._idle.put(workshop)
-            with ThreadPoolExecutor(self._jobs) as pool:
-                yield from (result for result in pool.map(self._one, todo) if result is not None)
+            _check_cheaply(workshops[0])
+            left = []
+            for mutant, result in self._each(todo, self._cheap):
+                if result.kind == OPEN:
+                    left.append(mutant)
+                else:
+                    yield result
+            if left and not self._over():
+                self._shipped = _checked(workshops[0], f"{self._contracts} {self._tests}")
+                yield from (result for _, result in self._each(left, self._thorough))
         finally:
             for workshop in workshops:
                 workshop.close()
 
-    def _one(self, mutant: Mutant) -> Result | None:
-        if self._ends is not None and time.monotonic() > self._ends:
+    def _over(self) -> bool:
+        return self._ends is not None and time.monotonic() > self._ends
+
+    def _each(self, mutants: list[Mutant], judge: Judge) -> Iterator[tuple[Mutant, Result]]:
+        """Judge mutants side by side, until the time is over."""
+        with ThreadPoolExecutor(self._jobs) as pool:
+            for mutant, result in zip(mutants, pool.map(lambda m: self._one(m, judge), mutants), strict=True):
+                if result is not None:
+                    yield mutant, result
+
+    def _one(self, mutant: Mutant, judge: Judge) -> Result | None:
+        if self._over():
             return None
         workshop = self._idle.get()
         started = time.monotonic()
         try:
-            kind, by = _judged(workshop, mutant, self._shipped)
+            kind, by = judge(workshop, mutant)
         finally:
             self._idle.put(workshop)
         seconds = round(time.monotonic() - started, 1)
@@ -107,19 +127,26 @@ class Campaign:
             file.write(json.dumps(asdict(result)) + "\n")
         return result
 
+    def _cheap(self, workshop: Workshop, mutant: Mutant) -> tuple[str, str]:
+        """Return what becomes of a mutant by the tests that end soon, and which one killed it."""
+        quick = workshop.quick(mutant)
+        if quick.errors:
+            return "invalid", ""
+        killer = _killer(workshop, quick, UNIT, FUZZ)
+        return ("killed", killer) if killer else (OPEN, "")
 
-def _judged(workshop: Workshop, mutant: Mutant, shipped: Mapping[str, str]) -> tuple[str, str]:
-    """Return what becomes of a mutant, and which test killed it."""
-    quick = workshop.quick(mutant)
-    if quick.errors:
-        return "invalid", ""
-    if killer := _killer(workshop, quick, UNIT, FUZZ):
-        return "killed", killer
-    build = workshop.shipped(mutant)
-    if build.code["SettlementSplitter"] == shipped:
-        return "same", ""
-    killer = _killer(workshop, build, UNIT, ALL)
-    return ("killed", killer) if killer else ("survived", "")
+    def _thorough(self, workshop: Workshop, mutant: Mutant) -> tuple[str, str]:
+        """The same by all tests, on what would be shipped."""
+        build = workshop.shipped(mutant)
+        if build.code["SettlementSplitter"] == self._shipped:
+            return "same", ""
+        killer = _killer(workshop, build, UNIT, ALL)
+        return ("killed", killer) if killer else ("survived", "")
+
+
+def _outdated(result: Result, tests: str) -> bool:
+    """Return whether there are other tests now than those that a mutant survived."""
+    return result.kind == "survived" and result.tests != tests
 
 
 def _killer(workshop: Workshop, build: Build, *steps: Step) -> str:
@@ -131,22 +158,29 @@ def _killer(workshop: Workshop, build: Build, *steps: Step) -> str:
     return ""
 
 
-def _checked(workshop: Workshop, state: str) -> Mapping[str, str]:
-    """Check that the contracts pass, and that a grave change is noticed; return the contract's code."""
-    known = json.loads(CHECKED.read_text(encoding="utf-8")) if CHECKED.exists() else {}
-    if state in known:
-        return dict(known[state])
-    shipped, quick = workshop.shipped(None), workshop.quick(None)
-    for build, steps in ((quick, (UNIT, FUZZ)), (shipped, (ALL,))):
-        if build.errors:
-            raise WorkshopError(f"the contracts do not compile: {build.errors[0]}")
-        if killer := _killer(workshop, build, *steps):
-            raise WorkshopError(f"{killer} fails without any change: nothing can be learned from mutants")
+def _check_cheaply(workshop: Workshop) -> None:
+    """Check that the contracts pass the tests that end soon, and that a grave change is noticed."""
+    _must_pass(workshop, workshop.quick(None), UNIT, FUZZ)
     if not _killer(workshop, _grave(workshop), UNIT):
         raise WorkshopError("a splitter that pays no pot passes its tests: nothing can be learned here")
-    code = dict(shipped.code["SettlementSplitter"])
-    CHECKED.write_text(json.dumps({state: code}), encoding="utf-8")
-    return code
+
+
+def _checked(workshop: Workshop, state: str) -> Mapping[str, str]:
+    """Check, once for each state, that what is shipped passes all tests; return its code."""
+    known = json.loads(CHECKED.read_text(encoding="utf-8")) if CHECKED.exists() else {}
+    if state not in known:
+        shipped = workshop.shipped(None)
+        _must_pass(workshop, shipped, ALL)
+        known = {state: dict(shipped.code["SettlementSplitter"])}
+        CHECKED.write_text(json.dumps(known), encoding="utf-8")
+    return dict(known[state])
+
+
+def _must_pass(workshop: Workshop, build: Build, *steps: Step) -> None:
+    if build.errors:
+        raise WorkshopError(f"the contracts do not compile: {build.errors[0]}")
+    if killer := _killer(workshop, build, *steps):
+        raise WorkshopError(f"{killer} fails without any change: nothing can be learned from mutants")
 
 
 def _grave(workshop: Workshop) -> Build:

@@ -80,15 +80,18 @@ def digest(*folders: str) -> str:
     return found.hexdigest()[:12]
 
 
-def spelled_out(text: str) -> str:
-    """Return the splitter's source as the quick way can compile it, with the same meaning."""
+def spelled_out(text: str) -> str | None:
+    """Return the splitter's source as the quick way can compile it, with the same meaning.
+
+    None where one of the names is missing, as in a mutant that leaves it out.
+    """
     for function, names in SPELLED_OUT.items():
         start, end = extent(text, function)
         body = text[start:end]
         for name in names:
             declared = re.search(rf"(?m)^ +[^\n]* {name} = (.*);\n", body)
             if declared is None:
-                raise WorkshopError(f"{SPLITTER}: {function} has no variable {name}: adapt SPELLED_OUT")
+                return None
             body = re.sub(rf"\b{name}\b", f"({declared[1]})", body.replace(declared[0], ""))
         text = text[:start] + body + text[end:]
     return text
@@ -129,9 +132,10 @@ class Workshop:
     def quick(self, mutant: Mutant | None) -> Build:
         """Compile it the quick way, or as it is shipped where there is no quick way."""
         texts = self._texts(mutant)
-        if mutant is not None and mutant.file == SPLITTER and _touches_deep_function(mutant, texts[SPLITTER]):
+        text = spelled_out(texts[SPLITTER])
+        if text is None:
             return self._build(texts, SHIPPED, mutant)
-        build = self._build(texts | {SPLITTER: spelled_out(texts[SPLITTER])}, QUICK, mutant)
+        build = self._build(texts | {SPLITTER: text}, QUICK, mutant)
         too_deep = any("Stack too deep" in error for error in build.errors)
         return self._build(texts, SHIPPED, mutant) if too_deep else build
 
@@ -175,12 +179,6 @@ class Workshop:
         if "failure" in answer:
             raise WorkshopError(answer["failure"])
         return Build(answer["code"], tuple(answer["errors"]))
-
-
-def _touches_deep_function(mutant: Mutant, text: str) -> bool:
-    place = sum(len(line) for line in text.splitlines(keepends=True)[: mutant.line])
-    extents = [extent(text, function) for function in SPELLED_OUT]
-    return any(start <= place + len(mutant.after) and place <= end for start, end in extents)
 
 
 def _version() -> str:

@@ -18,13 +18,30 @@ import {Base} from "../support/Base.sol";
 import {Plain} from "../support/Plain.sol";
 import {vm} from "../support/Vm.sol";
 
+/// As `HookToken`, with an EIP-3009 that accepts every signature: what it is for is the hook in the middle of it.
+contract AuthorizingHookToken is HookToken {
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 amount,
+        uint256,
+        uint256,
+        bytes32,
+        uint8,
+        bytes32,
+        bytes32
+    ) external {
+        _transfer(from, to, amount);
+    }
+}
+
 /// Tokens that call back, and publishers of splits that lie.
 contract AttacksTest is Base {
-    HookToken internal token;
+    AuthorizingHookToken internal token;
 
     function setUp() public override {
         super.setUp();
-        token = new HookToken();
+        token = new AuthorizingHookToken();
         split.asset = address(token);
         tariff = tariffOf(split);
     }
@@ -43,6 +60,26 @@ contract AttacksTest is Base {
         assertLocked();
         assertAccount(payer, 1000, 0, 0);
         assertAccount(address(token), 0, 0, 0);
+    }
+
+    /// The same where the outer deposit came by a permit, or by an authorization.
+    function test_ReentrantDepositInADepositBySignature_IsCreditedOnce() external {
+        token.mint(address(token), 1000);
+        vm.prank(address(token));
+        token.approve(address(splitter), 1000);
+        for (uint256 i = 0; i < 2; ++i) {
+            uint256 before = vm.snapshotState();
+            reenter(
+                abi.encodeCall(
+                    ISettlementSplitter.deposit, (tariff, split, address(token), Assets.wrap(1000))
+                )
+            );
+            depositBySignature(i == 0, 1000);
+            assertLocked();
+            assertAccount(payer, 1000, 0, 0);
+            assertAccount(address(token), 0, 0, 0);
+            vm.revertToState(before);
+        }
     }
 
     /// Nor may the tokens of a re-entrant `fund`, or of a multicall, count as the deposit's.
@@ -274,6 +311,19 @@ contract AttacksTest is Base {
     }
 
     /* HELPERS */
+
+    function depositBySignature(bool byPermit, uint256 amount) internal {
+        token.mint(payer, amount);
+        vm.startPrank(payer);
+        // This token has no permit; the allowance is there all the same.
+        if (byPermit) {
+            token.approve(address(splitter), amount);
+            splitter.depositWithPermit(tariff, split, payer, Assets.wrap(amount), 0, 0, 0, 0);
+        } else {
+            splitter.depositWithAuthorization(tariff, split, payer, Assets.wrap(amount), 0, 0, 0, 0, 0, 0);
+        }
+        vm.stopPrank();
+    }
 
     /// The token is itself a party, with half of a pot of 1,000, and could claim in four ways.
     function claimsOfTheToken() internal returns (bytes[4] memory) {

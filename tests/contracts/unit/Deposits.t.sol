@@ -153,6 +153,8 @@ contract DepositsTest is Base {
     function test_DepositWithPermit_PullsFromTheCaller() external {
         usd.mint(payer, 1000);
         Signature memory permit = permitOf(1000, START);
+        vm.expectEmit(address(splitter));
+        emit ISettlementSplitter.Deposited(id(), payer, payer, Assets.wrap(1000));
         vm.prank(payer);
         splitter.depositWithPermit(
             tariff, split, payer, Assets.wrap(1000), START, permit.v, permit.r, permit.s

@@ -162,6 +162,30 @@ contract SettlingTest is Base {
         vm.assertEq(settleUnder(dear, now64(), lines), 0);
     }
 
+    /// Each lane on its own at one end, all others at the other; and all at the lowest.
+    function test_LanesAtTheirExtremes_AreWorthTheirSumOrNothing() external {
+        Tariff memory dear = tariff;
+        uint256 most = type(uint64).max;
+        dear.rates = Plain.rates([most, most, most, most, most, most, most, most]);
+        (int256 high, int256 low) = (type(int64).max, type(int64).min);
+        for (uint256 lane = 0; lane <= 8; ++lane) {
+            int64[8] memory usage;
+            int64[8] memory mirrored;
+            for (uint256 i = 0; i < 8; ++i) {
+                (usage[i], mirrored[i]) =
+                    i == lane ? (type(int64).min, type(int64).max) : (type(int64).max, type(int64).min);
+            }
+            int256 sum = lane < 8 ? 7 * high + low : 8 * high;
+            uint256 price = Assets.unwrap(splitter.price(dear, Plain.usage(usage)));
+            vm.assertEq(price, uint256(sum) * most / 1e6);
+            vm.assertEq(Assets.unwrap(splitter.price(dear, Plain.usage(mirrored))), 0);
+        }
+        depositUnder(dear, split, payer, 777);
+        Line[] memory lines = linesOf(payer, 0);
+        lines[0].usage = Plain.usage([type(int64).min, 0, 0, 0, 0, 0, 0, type(int64).min]);
+        vm.assertEq(settleUnder(dear, now64(), lines), 0);
+    }
+
     function test_PriceIsRoundedDown() external {
         Tariff memory fine = tariff;
         fine.scale = 7;

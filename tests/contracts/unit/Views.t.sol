@@ -71,6 +71,15 @@ contract ViewsTest is Base {
         vm.assertEq(Assets.unwrap(splitter.claimable(split, 500, parties[1].account)), 0);
     }
 
+    function test_Claimable_OfASingleShare() external {
+        parties[2].share = 1;
+        split = splitOf(address(usd), parties);
+        fund(851);
+        vm.assertEq(claimFirst(2), 1);
+        fund(2 * 851);
+        vm.assertEq(Assets.unwrap(splitter.claimable(split, 850, parties[2].account)), 2);
+    }
+
     function test_Domain_IsServed() external view {
         (
             bytes1 fields,
