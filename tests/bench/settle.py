@@ -33,6 +33,7 @@ from meterbridge.adapters.chain.endpoints import Endpoints
 from meterbridge.adapters.chain.senders import KeySender
 from meterbridge.adapters.ledger import SqlLedger, open_ledger
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.keccak import load_kernel
 from meterbridge.services.settling.policy import Policy
 from meterbridge.services.settling.records import DeliveryState
 from meterbridge.services.settling.settler import Settler
@@ -80,6 +81,9 @@ class Bench:
         deposit_for(stage, self.payers, DEPOSIT)
         self.ledger: SqlLedger = open_ledger(folder)
         open_accounts(self.ledger, stage.record, self.payers)
+        # One settler for all of it, as a process that keeps on has.
+        client = DeliveryClient(Endpoints([stage.url]), stage.record.domain)
+        self._settler = Settler(client, self.ledger, KeySender(SENDERS[0]), Policy(confirmations=1))
         self._tokens = 0
         self._sealed_at = stage.now() - 100_000
 
@@ -89,15 +93,12 @@ class Bench:
         self._sealed_at += 1
         for part, payers in enumerate(parts):
             sign(self.ledger, self.stage.record, payers, self._tokens, self._sealed_at, part)
-        endpoints, node = Endpoints([self.stage.url]), NodeTime()
-        client = DeliveryClient(endpoints, self.stage.record.domain)
-        settler = Settler(client, self.ledger, KeySender(SENDERS[0]), Policy(confirmations=1))
+        node = NodeTime()
         with node.measured():
             started, used = time.perf_counter(), time.process_time()
-            while settler.step(hurry=True).moving:
+            while self._settler.step(hurry=True).moving:
                 pass
             seconds, used = time.perf_counter() - started, time.process_time() - used
-        endpoints.close()
         self._check(parts)
         lines = sum(map(len, parts))
         return {
@@ -123,6 +124,7 @@ class Bench:
 
 def measure(statements: int, rounds: int, payers: int = PAYERS) -> dict[str, Any]:
     """Settle statements of one line, and of all payers, in rounds; return the medians."""
+    load_kernel()  # as `meterbridge settle --watch` does when it begins
     with tempfile.TemporaryDirectory() as folder, staged() as stage:
         bench = Bench(stage, Path(folder), payers)
         bench.settle([bench.payers])  # loads what is loaded once

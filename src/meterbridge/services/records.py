@@ -351,4 +351,4 @@ class SubmissionRecord:
     tx_hash: bytes
     state: SubmissionState
     block: int | None = None
-    draws: tuple[Draw, ...] = ()
+    draws: Sequence[Draw] = ()

@@ -11,7 +11,9 @@ from sqlalchemy import insert, update
 
 from meterbridge.adapters.chain import KeySender
 from meterbridge.adapters.signers import LocalSigner
-from meterbridge.adapters.sql.outbox import ATTEMPTS, DELIVERIES, NONCES
+from meterbridge.adapters.sql.outbox_statements import ATTEMPTS, DELIVERIES, NONCES
+from meterbridge.domain.units import AssetAmount
+from meterbridge.services.settling.packing import Packing
 
 pytestmark = pytest.mark.node
 
@@ -247,3 +249,32 @@ def test_statement_after_its_signer_retired_fails_and_what_it_covered_settles(to
     settler.step()
     assert town.states() == ["final", "failed"]
     assert town.pot() == 100
+
+
+def test_hurried_pass_looks_at_all_that_waits_however_much_it_is(town: Town) -> None:
+    payers = town.net.fresh_accounts(70)
+    town.books.use({payer.address: 5 for payer in payers})
+    town.books.state(town.splitter.now(), packing=Packing(lines_max=1))
+    settler = town.settler(minimum=AssetAmount(1), recheck_seconds=900)
+    report = settler.step(hurry=True)
+    assert (report.enrolled, report.errors, report.moving) == (70, (), 0)
+    assert all("draw nothing" in delivery.reason for delivery in town.deliveries())
+    town.deposit(payers[69], 100)
+    assert settler.step().moved == ()  # none is due yet
+    assert [m.delivery.state for m in settler.step(hurry=True).moved][-1] == "final"
+    assert sorted(town.states()) == ["final", *["waiting"] * 69]
+
+
+def test_transaction_is_found_in_an_earlier_block_than_the_newest_when_it_was_made(town: Town) -> None:
+    town.deposit(town.payer, 1000)
+    town.state({town.payer: 100})
+    town.settler().step()
+    [settled] = town.deliveries()
+    assert settled.mined is not None
+    assert settled.sender is not None
+    assert settled.nonce is not None
+    town.mine(9)
+    for newest in range(settled.mined.block + 9, 0, -3):
+        found = town.chain().hash_of(settled.sender, settled.nonce, newest)
+        assert found == settled.mined.tx_hash
+    assert town.chain().hash_of(settled.sender, settled.nonce + 1, 0) is None

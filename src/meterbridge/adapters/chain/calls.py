@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from meterbridge.adapters.chain.abi import load_artifact
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.errors import BadSignature
 from meterbridge.domain.signatures import SIGNATURE_BYTES, compact_signature, require_signed_by
 from meterbridge.domain.splits import Party, ShareProof, Split
-from meterbridge.domain.statements import ClaimAuthorization, Line, SignedStatement
+from meterbridge.domain.statements import ClaimAuthorization, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount, pack_word
+from meterbridge.services.settling.parcels import ADDRESS_BYTES, Parcel
 
 _ABI: Final = load_artifact("SettlementSplitter").abi
 _WORD: Final = 32
@@ -122,25 +125,29 @@ def withdraw(tariff: Tariff, split: Split) -> bytes:
 
 
 def settle(tariff: Tariff, signed: SignedStatement) -> bytes:
+    """Draw what a signed statement says; see `settle_parcel`."""
+    return settle_parcel(tariff, Parcel.of(signed))
+
+
+def settle_parcel(tariff: Tariff, parcel: Parcel) -> bytes:
     """Draw what a signed statement says.
 
     A key's signature goes as the 64 bytes of EIP-2098; if there is a single line, by `settleOne`, which is
     cheaper. Packed by hand, in the order of the ABI: a thousand lines are four words each, and a general
     encoder takes longer for them than everything else on the way to the node.
     """
-    lines = signed.statement.lines
     static = {
-        "signer": _pad_address(signed.signer),
-        "sealedAt": pack_word(signed.statement.sealed_at),
+        "signer": _pad_address(parcel.signer),
+        "sealedAt": pack_word(parcel.sealed_at),
         "tariff": _pack_tariff(tariff),
     }
-    compact = _key_signature(signed)
-    if compact is not None and len(lines) == 1:
-        static |= {"line": _pack_line(lines[0]), "r": compact[:_WORD], "vs": compact[_WORD:]}
+    compact = _key_signature(parcel)
+    if compact is not None and len(parcel) == 1:
+        static |= {"line": _pack_lines(parcel), "r": compact[:_WORD], "vs": compact[_WORD:]}
         return _ABI.functions["settleOne"].selector + _pack(_SETTLE_ONE_ARGUMENTS, static, {})
     dynamic = {
-        "lines": pack_word(len(lines)) + b"".join(map(_pack_line, lines)),
-        "signature": _pack_bytes(compact or signed.signature),
+        "lines": pack_word(len(parcel)) + _pack_lines(parcel),
+        "signature": _pack_bytes(compact or parcel.signature),
     }
     return _ABI.functions["settle"].selector + _pack(_SETTLE_ARGUMENTS, static, dynamic)
 
@@ -177,13 +184,13 @@ def multicall(calls: Sequence[bytes]) -> bytes:
     return _ABI.encode("multicall", list(calls))
 
 
-def _key_signature(signed: SignedStatement) -> bytes | None:
+def _key_signature(parcel: Parcel) -> bytes | None:
     """Return the 64 bytes of a signature by the signer's key, or None where a contract is to judge it."""
     try:
-        require_signed_by(signed.signer, signed.digest(), signed.signature)
+        require_signed_by(parcel.signer, parcel.digest, parcel.signature)
     except BadSignature:
         return None
-    return compact_signature(signed.signature)
+    return compact_signature(parcel.signature)
 
 
 def _deposit(
@@ -210,8 +217,13 @@ def _pack_tariff(tariff: Tariff) -> bytes:
     return _pad_address(tariff.provider) + tariff.split_id + b"".join(numbers) + tariff.terms
 
 
-def _pack_line(line: Line) -> bytes:
-    return _pad_address(line.payer) + line.usage.to_bytes() + line.head
+def _pack_lines(parcel: Parcel) -> bytes:
+    """Return payer, usage and head of each line, four words a line."""
+    rows = np.zeros((len(parcel), 4 * _WORD), dtype=np.uint8)
+    rows[:, _WORD - ADDRESS_BYTES : _WORD] = parcel.payers
+    rows[:, _WORD : 3 * _WORD] = parcel.usage.astype(">i8").view(np.uint8).reshape(len(parcel), -1)
+    rows[:, 3 * _WORD :] = parcel.heads
+    return rows.tobytes()
 
 
 def _pack_bytes(data: bytes) -> bytes:

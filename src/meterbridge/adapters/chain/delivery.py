@@ -17,11 +17,12 @@ from meterbridge.adapters.chain.receipts import read_receipt
 from meterbridge.adapters.chain.rpc import NodeError
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.keccak import keccak256
-from meterbridge.domain.statements import Domain, SignedStatement
+from meterbridge.domain.statements import Domain
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_errors import ChainError, ChainUnavailable
 from meterbridge.services.chain_ports import Escrow, Thaw
+from meterbridge.services.settling.parcels import Parcel
 from meterbridge.services.settling.ports import (
     Answer,
     Broadcast,
@@ -80,9 +81,9 @@ class DeliveryClient:
         except (NodeError, KeyError, IndexError, TypeError, ValueError):
             return self._plain_fees()
 
-    def try_settle(self, sender: Address, tariff: Tariff, signed: SignedStatement) -> Trial:
+    def try_settle(self, sender: Address, tariff: Tariff, parcel: Parcel) -> Trial:
         """See `DeliveryChain`."""
-        data = "0x" + self.settle_data(tariff, signed).hex()
+        data = "0x" + self.settle_data(tariff, parcel).hex()
         call = {"from": str(sender), "to": self._contract, "data": data}
         try:
             drawn = self._ask("eth_call", call, "pending")
@@ -94,9 +95,9 @@ class DeliveryClient:
             raise refusal from error
         return Trial(AssetAmount(_whole(drawn)), _whole(gas))
 
-    def settle_data(self, tariff: Tariff, signed: SignedStatement) -> bytes:
+    def settle_data(self, tariff: Tariff, parcel: Parcel) -> bytes:
         """See `DeliveryChain`."""
-        return calls.settle(tariff, signed)
+        return parcel.calldata(lambda: calls.settle_parcel(tariff, parcel))
 
     def used_nonces(self, sender: Address, block: int | None = None) -> int:
         """See `DeliveryChain`."""
@@ -146,6 +147,9 @@ class DeliveryClient:
         low, high = max(0, from_block), self.endpoints.head()
         if self.used_nonces(sender, high) <= nonce:
             return None
+        step = 1  # a reorganisation may have put it into an earlier block than the newest when it was made
+        while low and self.used_nonces(sender, low - 1) > nonce:
+            low, step = max(0, low - step), 2 * step
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self.used_nonces(sender, middle) > nonce else (middle + 1, high)
@@ -173,23 +177,27 @@ class DeliveryClient:
         self, tariff_id: bytes, payers: Sequence[Address], *, block: int | None = None
     ) -> tuple[Escrow, ...]:
         """See `DeliveryChain`."""
-        rows = self._views("account", tariff_id, payers, 3, block)
+        rows = self._views("account", tariff_id, [payer.raw for payer in payers], 3, block)
         return tuple(
             Escrow(AssetAmount(balance), AssetAmount(settled), sealed) for balance, settled, sealed in rows
         )
 
-    def thaws(self, tariff_id: bytes, payers: Sequence[Address]) -> tuple[Thaw, ...]:
+    def accounts(self, tariff_id: bytes, payers: Sequence[bytes]) -> list[tuple[int, ...]]:
+        """See `DeliveryChain`."""
+        return self._views("account", tariff_id, payers, 3, None)
+
+    def thaws(self, tariff_id: bytes, payers: Sequence[bytes]) -> tuple[Thaw, ...]:
         """See `DeliveryChain`."""
         rows = self._views("thawing", tariff_id, payers, 2, None)
         return tuple(Thaw(AssetAmount(amount), end) for amount, end in rows)
 
     def _views(
-        self, function: str, tariff_id: bytes, payers: Sequence[Address], words: int, block: int | None
+        self, function: str, tariff_id: bytes, payers: Sequence[bytes], words: int, block: int | None
     ) -> list[tuple[int, ...]]:
-        at, found = "latest" if block is None else hex(block), []
+        at, key, found = "latest" if block is None else hex(block), tariff_id + bytes(12), []
         for start in range(0, len(payers), VIEWS_PER_CALL):
             part = payers[start : start + VIEWS_PER_CALL]
-            data = pack_calls(function, [tariff_id + payer.raw.rjust(32, b"\0") for payer in part])
+            data = pack_calls(function, [key + payer for payer in part])
             answer = self._ask("eth_call", {"to": self._contract, "data": "0x" + data.hex()}, at)
             found += read_words(bytes.fromhex(answer[2:]), len(part), words)
         return found

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meterbridge.adapters.chain.abi import load_artifact
-from meterbridge.domain.addresses import Address
 from meterbridge.domain.statements import Domain
-from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_errors import ChainUnavailable
-from meterbridge.services.settling.ports import LineResult, MinedTransaction
+from meterbridge.services.settling.parcels import ADDRESS_BYTES, LineResults
+from meterbridge.services.settling.ports import MinedTransaction
 
 _TOPICS: Final = {
     event.name: "0x" + topic.hex() for topic, event in load_artifact("SettlementSplitter").abi.events.items()
 }
-_SETTLED: Final = _TOPICS["Settled"]
 _SKIPPED: Final = _TOPICS["Skipped"]
-_WORD_DIGITS: Final = 64
+_TOLD: Final = frozenset({_TOPICS["Settled"], _SKIPPED})
+_WORD: Final = 32
+_DRAWN_BYTES: Final = 14
 
 
 def read_receipt(found: Any, tx_hash: bytes, domain: Domain, tariff_id: bytes) -> MinedTransaction | None:
@@ -38,22 +38,39 @@ def read_receipt(found: Any, tx_hash: bytes, domain: Domain, tariff_id: bytes) -
             gas_used=int(found["gasUsed"], 16),
             lines=_lines(found["logs"], str(domain.verifying_contract).lower(), "0x" + tariff_id.hex()),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ChainUnavailable(f"the node answers with no receipt: {error!r}", tx_hash) from error
 
 
-def _lines(logs: Any, contract: str, tariff_id: str) -> tuple[LineResult, ...]:
-    nothing, lines = AssetAmount.zero(), []
-    for log in logs:
-        topics = log["topics"]
-        if topics[0] not in (_SETTLED, _SKIPPED) or log["address"].lower() != contract:
-            continue
-        if topics[1] != tariff_id:
-            continue
-        # The last word: of Settled what was drawn (112 bits) below the time; of Skipped the newer time.
-        payer, last = Address(bytes.fromhex(topics[2][-40:])), int(log["data"][-_WORD_DIGITS:], 16)
-        settled = topics[0] == _SETTLED
-        lines.append(
-            LineResult(payer, AssetAmount(last % 2**112)) if settled else LineResult(payer, nothing, last)
-        )
-    return tuple(lines)
+def _lines(logs: Any, contract: str, tariff_id: str) -> LineResults:
+    """Read what the contract told of one tariff's lines; other contracts may log in the same transaction."""
+    here = {address for address in {log["address"] for log in logs} if address.lower() == contract}
+    ours = [
+        (log["data"], topics)
+        for log in logs
+        if log["address"] in here
+        and (topics := log["topics"])
+        and topics[0] in _TOLD
+        and topics[1] == tariff_id
+    ]
+    # The last word: of Settled what was drawn (112 bits) below the time; of Skipped the newer time.
+    words = _cut([data[-2 * _WORD :] for data, _ in ours], _WORD)
+    payers = _cut([topics[2][-2 * ADDRESS_BYTES :] for _, topics in ours], ADDRESS_BYTES)
+    drawn: list[int] = [int.from_bytes(word[_WORD - _DRAWN_BYTES :], "big") for word in words]
+    skipped_for: list[int | None] = [None] * len(ours)
+    for place, (_, topics) in enumerate(ours):
+        if topics[0] == _SKIPPED:
+            drawn[place], skipped_for[place] = 0, int.from_bytes(words[place], "big")
+    return LineResults(tuple(payers), tuple(drawn), tuple(skipped_for))
+
+
+def _cut(digits: list[str], width: int) -> list[bytes]:
+    """Read hexadecimal digits of so many bytes each.
+
+    Raises:
+        ValueError: when they are none, or fewer.
+    """
+    joined = bytes.fromhex("".join(digits))
+    if len(joined) != width * len(digits):
+        raise ValueError(f"{len(digits)} values of {width} bytes are {len(joined)} bytes")
+    return [joined[at : at + width] for at in range(0, len(joined), width)]

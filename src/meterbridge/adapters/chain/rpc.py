@@ -7,12 +7,13 @@ else. The URL may hold a secret: only scheme, host and port are ever shown.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from pydantic_core import from_json, to_json
+from requests.cookies import extract_cookies_to_jar
 
 from meterbridge.services.chain_errors import ChainError, ChainUnavailable
 
@@ -28,6 +29,7 @@ _NEVER_NULL: Final = frozenset(
 )
 """What every node has an answer to; of other things null says that there is no such thing."""
 
+_HEADERS: Final = {"Content-Type": "application/json"}
 _OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 
 
@@ -78,6 +80,10 @@ class Endpoint:
         self._url: Final = url
         self._timeout: Final = (min(_CONNECT_SECONDS, timeout), timeout)
         self._session: Final = requests.Session()
+        # Made once: proxies, certificates and passwords from the environment are the same for each request.
+        self._request: Final = self._session.prepare_request(requests.Request("POST", url, headers=_HEADERS))
+        self._options: Final = self._session.merge_environment_settings(url, {}, None, None, None)
+        self._adapter: Final = self._session.get_adapter(url)
         self._numbers: Final = itertools.count(1)
         self.where: Final = f"the node at {shown(url)}"
 
@@ -93,11 +99,9 @@ class Endpoint:
             NodeError: when it answers with an error.
         """
         number = next(self._numbers)
-        body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)})
-        headers = {"Content-Type": "application/json"}
+        body = to_json({"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)})
         try:
-            response = self._session.post(self._url, data=body, headers=headers, timeout=self._timeout)
-            status, content = response.status_code, response.content
+            status, content = self._post(body)
         except requests.RequestException as error:
             # Without the cause: its text holds the URL.
             raise NoAnswer(f"{self.where} does not answer: {type(error).__name__}") from None
@@ -106,9 +110,20 @@ class Endpoint:
             raise NoAnswer(f"{self.where} answers {method} with null")
         return result
 
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        request = self._request.copy()
+        request.prepare_body(body, None)
+        response = self._adapter.send(request, timeout=self._timeout, **self._options)
+        status, content = response.status_code, response.content
+        if "Set-Cookie" in response.headers:  # a load balancer that wants to keep us at one node
+            extract_cookies_to_jar(self._session.cookies, request, response.raw)
+            del self._request.headers["Cookie"]
+            self._request.prepare_cookies(self._session.cookies)
+        return status, content
+
     def _result(self, number: int, status: int, content: bytes) -> Any:
         try:
-            answer = json.loads(content)
+            answer = from_json(content, allow_inf_nan=False)
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):

@@ -7,15 +7,17 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
+from meterbridge.adapters.sql.database import Database, SqlRow, execute_many, insert_row
 from meterbridge.adapters.tables.assets import DrawRow, SubmissionRow
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.domain.addresses import Address
 from meterbridge.services.ledger_errors import Conflict
 from meterbridge.services.records import Draw, SubmissionRecord, SubmissionState
+from meterbridge.services.settling.parcels import Draws
 
 SUBMISSIONS: Final = table_of(SubmissionRow)
 DRAWS: Final = table_of(DrawRow)
+_DRAW_COLUMNS: Final = ("submission", "position", "payer", "drawn", "skipped")
 
 
 class SqlAssets:
@@ -92,12 +94,16 @@ def _require_forward(known: SqlRow, submission: SubmissionRecord) -> None:
 
 def _replace_draws(connection: Connection, row: int, draws: Sequence[Draw]) -> None:
     connection.execute(delete(DRAWS).where(DRAWS.c.submission == row))
-    if draws:
-        values = [
-            {"submission": row, "position": i, "payer": d.payer.raw, "drawn": d.drawn, "skipped": d.skipped}
-            for i, d in enumerate(draws)
-        ]
-        connection.execute(insert(DRAWS), values)
+    columns = draws.rows() if isinstance(draws, Draws) else map(_plain, draws)
+    # As the driver takes them; `AssetColumn` keeps an amount as decimal digits.
+    values = [
+        (row, place, payer, str(drawn), skipped) for place, (payer, drawn, skipped) in enumerate(columns)
+    ]
+    execute_many(connection, insert(DRAWS), _DRAW_COLUMNS, values)
+
+
+def _plain(draw: Draw) -> tuple[bytes, int, bool]:
+    return draw.payer.raw, draw.drawn.base_units, draw.skipped
 
 
 def _draws(connection: Connection, row: int) -> tuple[Draw, ...]:

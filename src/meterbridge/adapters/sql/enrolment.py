@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     Insert,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -23,14 +24,12 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from meterbridge.adapters.sql.assets import SUBMISSIONS
 from meterbridge.adapters.sql.database import SqlSelect
+from meterbridge.adapters.sql.outbox_statements import DELIVERIES, HERE
 from meterbridge.adapters.sql.registry import DEPLOYMENTS, TARIFFS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS
-from meterbridge.adapters.tables.base import table_of
-from meterbridge.adapters.tables.outbox import DeliveryRow
 from meterbridge.domain.statements import Domain
 from meterbridge.services.settling.records import OPEN, Delivery, DeliveryState
 
-DELIVERIES: Final = table_of(DeliveryRow)
 _UNSIGNED: Final = (DeliveryState.WAITING.value, DeliveryState.READY.value)
 _FAILED: Final = DeliveryState.FAILED.value
 _LOCK: Final = 0x6D657465_72656E72  # "meterenr"
@@ -38,8 +37,8 @@ _LOCK: Final = 0x6D657465_72656E72  # "meterenr"
 
 def is_enrolled(connection: Connection, domain: Domain) -> bool:
     """Tell whether `enroll` would change nothing: most passes find it so, and wait for no writer."""
-    changes = (_missing(domain), _to_close(domain), _paid_by_others(domain))
-    return all(connection.execute(query.limit(1)).first() is None for query in changes)
+    here = {"on_chain": domain.chain_id, "at_contract": domain.verifying_contract.raw}
+    return all(connection.execute(query, here).first() is None for query in _CHANGES)
 
 
 def enroll(connection: Connection, domain: Domain, now: int) -> int:
@@ -47,36 +46,24 @@ def enroll(connection: Connection, domain: Domain, now: int) -> int:
     if connection.dialect.name == "postgresql":
         # Two processes that close the same rows in different orders would wait for each other.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    added = len(connection.execute(_insert_missing(connection, domain, now)).all())
-    paid = [row.id for row in connection.execute(_paid_by_others(domain))]
-    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(paid)).values(owing=False))
-    closing = connection.execute(_to_close(domain)).all()
-    closed = {
-        "state": DeliveryState.SUPERSEDED.value,
-        "reason": "later statements cover each of its lines",
-        "lease_holder": None,
-    }
-    ids = [row.id for row in closing]
-    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**closed))
+    here = {"on_chain": domain.chain_id, "at_contract": domain.verifying_contract.raw}
+    insert_missing = _INSERT_MISSING[connection.dialect.name]
+    added = len(connection.execute(insert_missing, here | {"enrolled_at": now}).all())
+    paid = [row.id for row in connection.execute(_PAID_BY_OTHERS, here)]
+    if paid:
+        connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(paid)).values(owing=False))
+    closing = connection.execute(_TO_CLOSE, here).all()
+    if closing:
+        closed = {
+            "state": DeliveryState.SUPERSEDED.value,
+            "reason": "later statements cover each of its lines",
+            "lease_holder": None,
+        }
+        ids = [row.id for row in closing]
+        connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**closed))
     for row in closing:
         _pass_on_age(connection, bytes(row.digest), row.since)
     return added
-
-
-def _here(domain: Domain) -> ColumnElement[bool]:
-    contract = DELIVERIES.c.contract == domain.verifying_contract.raw
-    return and_(DELIVERIES.c.chain_id == domain.chain_id, contract)
-
-
-def _to_close(domain: Domain) -> SqlSelect:
-    """Select what is not signed yet and need not be."""
-    return select(DELIVERIES).where(_here(domain), DELIVERIES.c.state.in_(_UNSIGNED), covered())
-
-
-def _paid_by_others(domain: Domain) -> SqlSelect:
-    """Select settled statements whose rest a later one draws."""
-    owing = and_(DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing)
-    return select(DELIVERIES).where(_here(domain), owing, covered())
 
 
 def revive(connection: Connection, failed: Delivery) -> None:
@@ -90,7 +77,8 @@ def revive(connection: Connection, failed: Delivery) -> None:
     connection.execute(update(DELIVERIES).where(older, not_(covered())).values(**reopened))
 
 
-def _insert_missing(connection: Connection, domain: Domain, now: int) -> ReturningInsert[tuple[int]]:
+def _insert_missing(dialect: str) -> ReturningInsert[tuple[int]]:
+    now = bindparam("enrolled_at", type_=DELIVERIES.c.since.type)
     lines = select(func.count()).where(LINES.c.statement == STATEMENTS.c.id).scalar_subquery()
     settled = exists().where(SUBMISSIONS.c.digest == STATEMENTS.c.digest, SUBMISSIONS.c.state == "settled")
     values = {
@@ -110,15 +98,15 @@ def _insert_missing(connection: Connection, domain: Domain, now: int) -> Returni
         "owing": settled,
         "lease_until": literal(0),
     }
-    found = _missing(domain).with_only_columns(*(column.label(name) for name, column in values.items()))
-    if connection.dialect.name == "postgresql":
+    found = _missing().with_only_columns(*(column.label(name) for name, column in values.items()))
+    if dialect == "postgresql":
         skipping: Insert = postgresql.insert(DELIVERIES).on_conflict_do_nothing()
     else:
         skipping = sqlite.insert(DELIVERIES).on_conflict_do_nothing()
     return skipping.from_select(list(values), found).returning(DELIVERIES.c.id)
 
 
-def _missing(domain: Domain) -> SqlSelect:
+def _missing() -> SqlSelect:
     """Select the statements of a contract that have no delivery, in the order in which they were stored."""
     known = exists().where(DELIVERIES.c.digest == STATEMENTS.c.digest)
     return (
@@ -127,8 +115,8 @@ def _missing(domain: Domain) -> SqlSelect:
         .join(TARIFFS, TARIFFS.c.id == STATEMENTS.c.tariff)
         .join(DEPLOYMENTS, DEPLOYMENTS.c.id == TARIFFS.c.deployment)
         .where(
-            DEPLOYMENTS.c.chain_id == domain.chain_id,
-            DEPLOYMENTS.c.contract == domain.verifying_contract.raw,
+            DEPLOYMENTS.c.chain_id == bindparam("on_chain"),
+            DEPLOYMENTS.c.contract == bindparam("at_contract"),
             not_(known),
         )
         .order_by(STATEMENTS.c.id)
@@ -157,6 +145,18 @@ def covered() -> ColumnElement[bool]:
         .correlate(DELIVERIES)
     )
     return not_(uncovered)
+
+
+_TO_CLOSE: Final = select(DELIVERIES).where(HERE, DELIVERIES.c.state.in_(_UNSIGNED), covered())
+"""What is not signed yet and need not be."""
+
+_PAID_BY_OTHERS: Final = select(DELIVERIES).where(
+    HERE, DELIVERIES.c.state == DeliveryState.FINAL.value, DELIVERIES.c.owing, covered()
+)
+"""Settled statements whose rest a later one draws."""
+
+_CHANGES: Final = tuple(query.limit(1) for query in (_missing(), _TO_CLOSE, _PAID_BY_OTHERS))
+_INSERT_MISSING: Final = {dialect: _insert_missing(dialect) for dialect in ("sqlite", "postgresql")}
 
 
 def _pass_on_age(connection: Connection, digest: bytes, since: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from meterbridge.adapters.sql.enrolment import DELIVERIES
+from meterbridge.adapters.sql.outbox_statements import DELIVERIES
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS, SqlStatements
 from meterbridge.domain.addresses import Address

@@ -15,11 +15,12 @@ from typing import Final
 from sqlalchemy import select
 
 from meterbridge.adapters.sql.database import Database, insert_row
-from meterbridge.adapters.sql.enrolment import DELIVERIES
 from meterbridge.adapters.sql.outbox import SqlOutbox
+from meterbridge.adapters.sql.outbox_statements import DELIVERIES
 from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.services.ledger_errors import UnknownStatement
+from meterbridge.services.settling.parcels import Parcel
 from meterbridge.services.settling.records import Delivery, DeliveryState
 
 
@@ -72,6 +73,10 @@ class LooseOutbox(SqlOutbox):
     def signed_statement(self, delivery: Delivery) -> SignedStatement:
         """See `Outbox`."""
         return self._of(delivery).signed
+
+    def parcel(self, delivery: Delivery) -> Parcel:
+        """See `Outbox`."""
+        return Parcel.of(self._of(delivery).signed)
 
     def tariff_of(self, delivery: Delivery) -> Tariff:
         """See `Outbox`."""

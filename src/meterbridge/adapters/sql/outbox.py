@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, not_, or_, select, true, update
+from sqlalchemy import Connection, and_, insert, not_, select
 from sqlalchemy.exc import IntegrityError
 
+from meterbridge.adapters.sql import outbox_statements as sql
 from meterbridge.adapters.sql.assets import store_submission
 from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
-from meterbridge.adapters.sql.enrolment import DELIVERIES, covered, enroll, is_enrolled, revive
-from meterbridge.adapters.sql.whole_statements import read_statement
-from meterbridge.adapters.tables.base import table_of
-from meterbridge.adapters.tables.outbox import AttemptRow, NonceRow
+from meterbridge.adapters.sql.enrolment import covered, enroll, is_enrolled, revive
+from meterbridge.adapters.sql.outbox_statements import ATTEMPTS, DELIVERIES, NONCES
+from meterbridge.adapters.sql.whole_statements import read_parcel
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.services.ledger_errors import UnknownStatement
+from meterbridge.services.settling.parcels import Parcel
 from meterbridge.services.settling.ports import LeaseLost, NonceTaken
 from meterbridge.services.settling.records import (
-    IN_FLIGHT,
     OPEN,
     Attempt,
     AttemptKind,
@@ -35,8 +35,7 @@ from meterbridge.services.settling.records import (
     MinedIn,
 )
 
-ATTEMPTS: Final = table_of(AttemptRow)
-NONCES: Final = table_of(NonceRow)
+_END_OF_TIME: Final = 2**62
 
 
 class SqlOutbox:
@@ -52,29 +51,30 @@ class SqlOutbox:
         with self._database.write() as connection:
             return enroll(connection, domain, now)
 
-    def take(self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False) -> list[Delivery]:
+    def take(
+        self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False, passed: Collection[int] = ()
+    ) -> list[Delivery]:
         """See `Outbox`."""
-        due = and_(
-            _of(domain),
-            or_(DELIVERIES.c.state.in_(OPEN), and_(DELIVERIES.c.state == "final", DELIVERIES.c.owing)),
-            true() if hurry else DELIVERIES.c.next_at <= lease.now,
-            or_(DELIVERIES.c.lease_holder.is_(None), DELIVERIES.c.lease_until <= lease.now),
-        )
-        first = case((DELIVERIES.c.nonce.is_(None), 1), else_=0)
-        order = (first, DELIVERIES.c.nonce, DELIVERIES.c.sealed_at, DELIVERIES.c.part)
-        # Rows that another process is just taking are passed over, not waited for. SQLite has one writer.
-        query = select(DELIVERIES).where(due).order_by(*order).limit(limit).with_for_update(skip_locked=True)
+        due = _named(domain) | {
+            "now": lease.now,
+            "by": _END_OF_TIME if hurry else lease.now,
+            "limit": limit,
+            "passed": list(passed),
+        }
         with self._database.write() as connection:
-            rows = connection.execute(query).all()
-            held = update(DELIVERIES).where(DELIVERIES.c.id.in_([row.id for row in rows]))
-            connection.execute(held.values(lease_holder=lease.holder, lease_until=lease.until))
+            rows = connection.execute(sql.DUE, due).all()
+            if rows:
+                taken = [row.id for row in rows]
+                connection.execute(
+                    sql.LEASE, {"ids": taken, "lease_holder": lease.holder, "lease_until": lease.until}
+                )
         return [_delivery(row) for row in rows]
 
     def renew(self, delivery: Delivery, lease: Lease) -> None:
         """See `Outbox`."""
-        held = update(DELIVERIES).where(_held(delivery, lease)).values(lease_until=lease.until)
+        to = _held(delivery, lease) | {"lease_until": lease.until}
         with self._database.write() as connection:
-            _require_one(connection.execute(held).rowcount, delivery)
+            _require_one(connection.execute(sql.RENEW, to).rowcount, delivery)
 
     def change(self, lease: Lease, before: Delivery, change: Change) -> Delivery:
         """See `Outbox`."""
@@ -86,7 +86,7 @@ class SqlOutbox:
                 insert_row(connection, ATTEMPTS, delivery=before.id, **_attempt_values(change.attempt))
             for mark in change.marks:
                 known = {"state": mark.state.value, "sent_at": mark.sent_at, "tx_hash": mark.tx_hash}
-                connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == mark.id).values(**known))
+                connection.execute(sql.MARK, known | {"number": mark.id})
             if change.after.state is DeliveryState.FAILED:
                 revive(connection, change.after)
             if change.submission is not None:
@@ -95,38 +95,27 @@ class SqlOutbox:
 
     def release(self, lease: Lease, delivery: Delivery) -> None:
         """See `Outbox`."""
-        values = {
-            "lease_holder": None,
-            "lease_until": 0,
-            "next_at": delivery.next_at,
-            "reason": delivery.reason,
-            "failures": delivery.failures,
-        }
+        values = {"next_at": delivery.next_at, "reason": delivery.reason, "failures": delivery.failures}
         with self._database.write() as connection:
-            connection.execute(update(DELIVERIES).where(_held(delivery, lease)).values(**values))
+            connection.execute(sql.RELEASE, _held(delivery, lease) | values)
 
     def next_nonce(self, chain_id: int, sender: Address) -> int | None:
         """See `Outbox`."""
-        query = select(NONCES.c.next).where(NONCES.c.chain_id == chain_id, NONCES.c.sender == sender.raw)
+        whose = {"on_chain": chain_id, "of_sender": sender.raw}
         with self._database.read() as connection:
-            found: int | None = connection.execute(query).scalar_one_or_none()
+            found: int | None = connection.execute(sql.NEXT_NONCE, whose).scalar_one_or_none()
         return found
 
     def attempts(self, delivery: Delivery) -> list[Attempt]:
         """See `Outbox`."""
-        query = select(ATTEMPTS).where(ATTEMPTS.c.delivery == delivery.id).order_by(ATTEMPTS.c.id)
         with self._database.read() as connection:
-            return [_attempt(row) for row in connection.execute(query)]
+            return [_attempt(row) for row in connection.execute(sql.ATTEMPTS_OF, {"delivery": delivery.id})]
 
     def held_nonces(self, chain_id: int, sender: Address) -> set[int]:
         """See `Outbox`."""
-        query = select(DELIVERIES.c.nonce).where(
-            DELIVERIES.c.chain_id == chain_id,
-            DELIVERIES.c.sender == sender.raw,
-            DELIVERIES.c.state.in_(IN_FLIGHT),
-        )
+        whose = {"on_chain": chain_id, "of_sender": sender.raw}
         with self._database.read() as connection:
-            return set(connection.execute(query).scalars())
+            return set(connection.execute(sql.HELD_NONCES, whose).scalars())
 
     def deliveries(
         self, domain: Domain | None = None, states: Collection[DeliveryState] | None = None
@@ -134,16 +123,21 @@ class SqlOutbox:
         """See `Outbox`."""
         query = select(DELIVERIES).order_by(DELIVERIES.c.sealed_at, DELIVERIES.c.part, DELIVERIES.c.id)
         if domain is not None:
-            query = query.where(_of(domain))
+            query = query.where(sql.HERE)
         if states is not None:
             query = query.where(DELIVERIES.c.state.in_(states))
+        named = {} if domain is None else _named(domain)
         with self._database.read() as connection:
-            return [_delivery(row) for row in connection.execute(query)]
+            return [_delivery(row) for row in connection.execute(query, named)]
 
     def signed_statement(self, delivery: Delivery) -> SignedStatement:
         """See `Outbox`."""
+        return self.parcel(delivery).signed()
+
+    def parcel(self, delivery: Delivery) -> Parcel:
+        """See `Outbox`."""
         with self._database.read() as connection:
-            found = read_statement(connection, delivery.domain, delivery.tariff_id, delivery.digest)
+            found = read_parcel(connection, delivery.domain, delivery.tariff_id, delivery.digest)
         if found is None:
             raise UnknownStatement(
                 f"the ledger does not have the statement 0x{delivery.digest.hex()}", delivery.digest
@@ -160,19 +154,16 @@ class SqlOutbox:
 
     def counts(self, domain: Domain) -> Mapping[DeliveryState, int]:
         """See `Outbox`."""
-        query = select(DELIVERIES.c.state, func.count()).where(_of(domain)).group_by(DELIVERIES.c.state)
         with self._database.read() as connection:
-            return {DeliveryState(row[0]): row[1] for row in connection.execute(query)}
+            return {DeliveryState(row[0]): row[1] for row in connection.execute(sql.COUNTS, _named(domain))}
 
 
-def _of(domain: Domain) -> ColumnElement[bool]:
-    return and_(
-        DELIVERIES.c.chain_id == domain.chain_id, DELIVERIES.c.contract == domain.verifying_contract.raw
-    )
+def _named(domain: Domain) -> dict[str, Any]:
+    return {"on_chain": domain.chain_id, "at_contract": domain.verifying_contract.raw}
 
 
-def _held(delivery: Delivery, lease: Lease) -> ColumnElement[bool]:
-    return and_(DELIVERIES.c.id == delivery.id, DELIVERIES.c.lease_holder == lease.holder)
+def _held(delivery: Delivery, lease: Lease) -> dict[str, Any]:
+    return {"number": delivery.id, "holder": lease.holder}
 
 
 def _require_one(touched: int, delivery: Delivery) -> None:
@@ -183,23 +174,22 @@ def _require_one(touched: int, delivery: Delivery) -> None:
 
 
 def _move(connection: Connection, lease: Lease, before: Delivery, after: Delivery) -> None:
-    wanted = and_(_held(before, lease), DELIVERIES.c.state == before.state.value)
+    wanted = _held(before, lease) | {"before": before.state.value}
     values = _delivery_values(after) | {"lease_until": lease.until}
-    if after.state not in OPEN:
-        values["lease_holder"] = None
-    _require_one(connection.execute(update(DELIVERIES).where(wanted).values(**values)).rowcount, before)
+    values["lease_holder"] = lease.holder if after.state in OPEN else None
+    _require_one(connection.execute(sql.MOVE, wanted | values).rowcount, before)
 
 
 def _take_nonce(connection: Connection, chain_id: int, attempt: Attempt, seen: int | None) -> None:
     """Compare and set: of two processes that saw the same row, the second one does not get here."""
-    values = {"next": attempt.nonce + 1}
-    mine = and_(NONCES.c.chain_id == chain_id, NONCES.c.sender == attempt.sender.raw)
+    mine = {"on_chain": chain_id, "of_sender": attempt.sender.raw}
+    then = attempt.nonce + 1
     if seen is None:
         try:
-            connection.execute(insert(NONCES).values(chain_id=chain_id, sender=attempt.sender.raw, **values))
+            connection.execute(insert(NONCES).values(chain_id=chain_id, sender=attempt.sender.raw, next=then))
         except IntegrityError as error:
             raise _nonce_taken(attempt) from error
-    elif connection.execute(update(NONCES).where(mine, NONCES.c.next == seen).values(**values)).rowcount != 1:
+    elif connection.execute(sql.TAKE_NONCE, mine | {"seen": seen, "then": then}).rowcount != 1:
         raise _nonce_taken(attempt)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from meterbridge.domain.addresses import Address
 from meterbridge.services.chain_errors import Refusal
 from meterbridge.services.records import Draw, SubmissionRecord, SubmissionState
 from meterbridge.services.settling.context import Context
@@ -49,9 +49,8 @@ def confirm(context: Context, delivery: Delivery) -> Delivery | None:
 def check_owing(context: Context, delivery: Delivery) -> Delivery | None:
     """From final to ready, where a payer that had run dry was topped up: the statement draws the rest."""
     policy = context.policy
-    signed, tariff = context.statement(delivery), context.tariff(delivery)
     try:
-        trial = context.chain.try_settle(context.account.address, tariff, signed)
+        trial = context.try_settle(delivery)
     except Refusal as refusal:
         return context.hold(delivery, str(refusal), seconds=10 * policy.recheck_seconds)
     if not trial.drawn:
@@ -64,8 +63,7 @@ def check_owing(context: Context, delivery: Delivery) -> Delivery | None:
 
 
 def _finish(context: Context, delivery: Delivery, receipt: MinedTransaction) -> Delivery:
-    draws = tuple(Draw(line.payer, line.drawn, line.skipped_for is not None) for line in receipt.lines)
-    submission = _submission(delivery, receipt, SubmissionState.SETTLED, draws)
+    submission = _submission(delivery, receipt, SubmissionState.SETTLED, receipt.lines.draws())
     change = Change(delivery, submission=submission)
     return context.move(
         delivery, DeliveryState.FINAL, change, owing=_is_owed(context, delivery, receipt), next_at=0
@@ -74,17 +72,18 @@ def _finish(context: Context, delivery: Delivery, receipt: MinedTransaction) -> 
 
 def _is_owed(context: Context, delivery: Delivery, receipt: MinedTransaction) -> bool:
     """Tell whether a line is not paid in full: its price is above all that its account was ever drawn."""
-    tariff = context.tariff(delivery)
-    drawn = {line.payer: line.drawn for line in receipt.lines if line.skipped_for is None}
-    prices = {
-        line.payer: tariff.price_down(line.usage) for line in context.statement(delivery).statement.lines
-    }
+    parcel, lines = context.parcel(delivery), receipt.lines
+    told = zip(lines.payers, lines.drawn, lines.skipped_for, strict=True)
+    drawn = {payer: amount for payer, amount, newer in told if newer is None}
+    prices = zip(parcel.payer_list(), parcel.prices(context.tariff(delivery)), strict=True)
     # Who was drawn the whole price by this very transaction need not be asked about.
-    doubtful: list[Address] = [payer for payer, price in prices.items() if price > drawn.get(payer, price)]
-    escrows = context.chain.escrows(delivery.tariff_id, doubtful) if doubtful else ()
+    doubtful = {payer: price for payer, price in prices if price > drawn.get(payer, price)}
+    if not doubtful:
+        return False
+    accounts = context.chain.accounts(delivery.tariff_id, list(doubtful))
     return any(
-        prices[payer] > escrow.settled and escrow.sealed_at == delivery.sealed_at
-        for payer, escrow in zip(doubtful, escrows, strict=True)
+        price > settled and sealed_at == delivery.sealed_at
+        for price, (_, settled, sealed_at) in zip(doubtful.values(), accounts, strict=True)
     )
 
 
@@ -105,7 +104,7 @@ def _again(context: Context, delivery: Delivery, attempt: Attempt, receipt: Mine
 
 
 def _submission(
-    delivery: Delivery, receipt: MinedTransaction, state: SubmissionState, draws: tuple[Draw, ...] = ()
+    delivery: Delivery, receipt: MinedTransaction, state: SubmissionState, draws: Sequence[Draw] = ()
 ) -> SubmissionRecord:
     return SubmissionRecord(
         tariff_id=delivery.tariff_id,

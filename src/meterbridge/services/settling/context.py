@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from meterbridge.domain.statements import SignedStatement
 from meterbridge.domain.tariffs import Tariff
+from meterbridge.services.settling.parcels import Parcel
 from meterbridge.services.settling.policy import Policy
-from meterbridge.services.settling.ports import Account, DeliveryChain, MinedTransaction, Outbox
+from meterbridge.services.settling.ports import Account, DeliveryChain, MinedTransaction, Outbox, Trial
 from meterbridge.services.settling.records import (
     Attempt,
     AttemptState,
@@ -22,6 +23,8 @@ from meterbridge.services.settling.records import (
 
 logger: Final = logging.getLogger("meterbridge.settling")
 _REASON_MAX: Final = 500
+_KEPT_MAX: Final = 32
+"""Statements kept in memory, with calldata at most a third of a megabyte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,30 @@ class Moved:
 
 
 @dataclass(slots=True)
+class Known:
+    """What a process has read before: what was signed never changes."""
+
+    _parcels: OrderedDict[bytes, Parcel] = field(default_factory=OrderedDict)
+    _tariffs: dict[bytes, Tariff] = field(default_factory=dict)
+
+    def parcel(self, delivery: Delivery, outbox: Outbox) -> Parcel:
+        """Return a delivery's statement; some of those that were asked for last are kept."""
+        digest = delivery.digest
+        if digest not in self._parcels:
+            self._parcels[digest] = outbox.parcel(delivery)
+            while len(self._parcels) > _KEPT_MAX:
+                self._parcels.popitem(last=False)
+        self._parcels.move_to_end(digest)
+        return self._parcels[digest]
+
+    def tariff(self, delivery: Delivery, outbox: Outbox) -> Tariff:
+        """Return a delivery's tariff."""
+        if delivery.tariff_id not in self._tariffs:
+            self._tariffs[delivery.tariff_id] = outbox.tariff_of(delivery)
+        return self._tariffs[delivery.tariff_id]
+
+
+@dataclass(slots=True)
 class Context:
     """One process's means, for one pass.
 
@@ -40,6 +67,8 @@ class Context:
         moved: the transitions of this pass.
         refused: what the contract refuses, by the statement's digest.
         receipt: the one that was just read, for the transition that comes next in the same pass.
+        known: statements and tariffs that were read before, in this pass or an earlier one.
+        newest: the newest block when the pass began.
     """
 
     chain: DeliveryChain
@@ -52,8 +81,8 @@ class Context:
     refused: dict[bytes, str] = field(default_factory=dict)
     on_move: Callable[[Moved], None] | None = None
     receipt: MinedTransaction | None = None
-    _statement: tuple[bytes, SignedStatement] | None = None
-    _tariffs: dict[bytes, Tariff] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+    newest: int = 0
 
     def now(self) -> int:
         """Seconds since 1970."""
@@ -64,17 +93,21 @@ class Context:
         now = self.now()
         return Lease(self.holder, now, now + self.policy.lease_seconds)
 
-    def statement(self, delivery: Delivery) -> SignedStatement:
-        """Return a delivery's statement; the last one is remembered."""
-        if self._statement is None or self._statement[0] != delivery.digest:
-            self._statement = (delivery.digest, self.outbox.signed_statement(delivery))
-        return self._statement[1]
+    def parcel(self, delivery: Delivery) -> Parcel:
+        """Return a delivery's statement."""
+        return self.known.parcel(delivery, self.outbox)
 
     def tariff(self, delivery: Delivery) -> Tariff:
         """Return a delivery's tariff."""
-        if delivery.tariff_id not in self._tariffs:
-            self._tariffs[delivery.tariff_id] = self.outbox.tariff_of(delivery)
-        return self._tariffs[delivery.tariff_id]
+        return self.known.tariff(delivery, self.outbox)
+
+    def calldata(self, delivery: Delivery) -> bytes:
+        """Return the calldata of settling a delivery."""
+        return self.chain.settle_data(self.tariff(delivery), self.parcel(delivery))
+
+    def try_settle(self, delivery: Delivery) -> Trial:
+        """Run a delivery on the pending block without sending it; see `DeliveryChain`."""
+        return self.chain.try_settle(self.account.address, self.tariff(delivery), self.parcel(delivery))
 
     def move(
         self, before: Delivery, state: DeliveryState, change: Change | None = None, **to: Any

@@ -8,7 +8,8 @@ from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_ports import Escrow
 from meterbridge.services.settlement import LineOutcome, Settlement
-from meterbridge.services.settling.ports import DeliveryChain, LineResult, MinedTransaction
+from meterbridge.services.settling.parcels import LineResult
+from meterbridge.services.settling.ports import DeliveryChain, MinedTransaction
 
 
 def outcome(

@@ -13,6 +13,7 @@ from meterbridge.domain.statements import Domain, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.chain_ports import Escrow, Thaw
+from meterbridge.services.settling.parcels import LineResults, Parcel
 from meterbridge.services.settling.records import Attempt, Change, Delivery, DeliveryState, Lease
 
 
@@ -34,10 +35,12 @@ class Outbox(Protocol):
         whose delivery has not failed. Returns how many deliveries are new.
         """
 
-    def take(self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False) -> list[Delivery]:
+    def take(
+        self, domain: Domain, lease: Lease, limit: int, *, hurry: bool = False, passed: Collection[int] = ()
+    ) -> list[Delivery]:
         """Lease deliveries that are due and that nobody holds, those in flight first, then oldest first.
 
-        With `hurry` also those that are due later.
+        With `hurry` also those that are due later; never those whose ids are in `passed`.
         """
 
     def renew(self, delivery: Delivery, lease: Lease) -> None:
@@ -77,6 +80,9 @@ class Outbox(Protocol):
 
     def signed_statement(self, delivery: Delivery) -> SignedStatement:
         """Return the statement of a delivery, or raise `UnknownStatement`."""
+
+    def parcel(self, delivery: Delivery) -> Parcel:
+        """Return the same as columns."""
 
     def tariff_of(self, delivery: Delivery) -> Tariff:
         """Return the tariff of a delivery's statement, or raise `UnknownTariff`."""
@@ -135,15 +141,6 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class LineResult:
-    """What one line did, as the contract told it; `skipped_for` is the time of a newer settled statement."""
-
-    payer: Address
-    drawn: AssetAmount
-    skipped_for: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MinedTransaction:
     """A receipt.
 
@@ -157,7 +154,7 @@ class MinedTransaction:
     block_hash: bytes
     succeeded: bool
     gas_used: int
-    lines: tuple[LineResult, ...]
+    lines: LineResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +210,14 @@ class DeliveryChain(Protocol):
     def fees(self) -> Fees:
         """Return what gas costs."""
 
-    def try_settle(self, sender: Address, tariff: Tariff, signed: SignedStatement) -> Trial:
+    def try_settle(self, sender: Address, tariff: Tariff, parcel: Parcel) -> Trial:
         """Run a statement on the pending block without sending it.
 
         Raises:
             Refusal: when the contract refuses it.
         """
 
-    def settle_data(self, tariff: Tariff, signed: SignedStatement) -> bytes:
+    def settle_data(self, tariff: Tariff, parcel: Parcel) -> bytes:
         """Return the calldata of settling."""
 
     def used_nonces(self, sender: Address, block: int | None = None) -> int:
@@ -252,5 +249,8 @@ class DeliveryChain(Protocol):
     ) -> tuple[Escrow, ...]:
         """Return the accounts of many payers in one call."""
 
-    def thaws(self, tariff_id: bytes, payers: Sequence[Address]) -> tuple[Thaw, ...]:
+    def accounts(self, tariff_id: bytes, payers: Sequence[bytes]) -> list[tuple[int, ...]]:
+        """Return the same as plain numbers: balance and settled in base units, and the time."""
+
+    def thaws(self, tariff_id: bytes, payers: Sequence[bytes]) -> tuple[Thaw, ...]:
         """Return the thaws of many payers in one call."""

@@ -18,7 +18,7 @@ from meterbridge.services.chain_errors import (
     TooManyLines,
 )
 from meterbridge.services.settling.context import Context
-from meterbridge.services.settling.ports import NonceTaken, Trial, Unsigned
+from meterbridge.services.settling.ports import Fees, NonceTaken, Trial, Unsigned
 from meterbridge.services.settling.records import (
     Attempt,
     AttemptKind,
@@ -38,21 +38,21 @@ class NonceRace(ChainError):
 
 def prepare(context: Context, delivery: Delivery) -> Delivery | None:
     """From waiting to ready to signed, as far as the policy lets it; else held up with the reason."""
-    signed, tariff = context.statement(delivery), context.tariff(delivery)
     try:
-        trial = context.chain.try_settle(context.account.address, tariff, signed)
+        trial = context.try_settle(delivery)
     except Refusal as refusal:
         return refused(context, delivery, refusal)
     if trial.gas > context.policy.gas_cap:
         reason = f"it needs {trial.gas} gas; a transaction has at most {context.policy.gas_cap}"
         context.refused[delivery.digest] = reason
         return context.move(delivery, DeliveryState.FAILED, reason=reason)
+    fees = context.chain.fees()
     if delivery.state is DeliveryState.WAITING:
-        reason = _reason_to_wait(context, delivery, trial)
+        reason = _reason_to_wait(context, delivery, trial, fees)
         if reason:
             return context.hold(delivery, reason, seconds=context.policy.recheck_seconds)
         delivery = context.move(delivery, DeliveryState.READY)
-    return _sign(context, delivery, trial)
+    return _sign(context, delivery, trial, fees)
 
 
 def refused(context: Context, delivery: Delivery, refusal: Refusal) -> Delivery | None:
@@ -74,9 +74,9 @@ def _wait(context: Context, delivery: Delivery, reason: str, seconds: int) -> De
     return context.hold(delivery, reason, seconds=seconds)
 
 
-def _reason_to_wait(context: Context, delivery: Delivery, trial: Trial) -> str:
+def _reason_to_wait(context: Context, delivery: Delivery, trial: Trial, fees: Fees) -> str:
     age = context.now() - delivery.since
-    reason = context.policy.reason_to_wait(trial, context.chain.fees(), age)
+    reason = context.policy.reason_to_wait(trial, fees, age)
     if not reason:
         return ""
     urgent = _thaw_ends_soon(context, delivery) if trial.drawn else takes_back(context, delivery)
@@ -84,16 +84,15 @@ def _reason_to_wait(context: Context, delivery: Delivery, trial: Trial) -> str:
 
 
 def _thaw_ends_soon(context: Context, delivery: Delivery) -> bool:
-    payers = [line.payer for line in context.statement(delivery).statement.lines]
     limit = context.now() + context.policy.thaw_margin_seconds
-    thaws = context.chain.thaws(delivery.tariff_id, payers)
+    thaws = context.chain.thaws(delivery.tariff_id, context.parcel(delivery).payer_list())
     return any(thaw.amount and thaw.end <= limit for thaw in thaws)
 
 
-def _sign(context: Context, delivery: Delivery, trial: Trial) -> Delivery | None:
+def _sign(context: Context, delivery: Delivery, trial: Trial, fees: Fees) -> Delivery | None:
     """Choose a nonce and a price, sign, and store all of it before anything leaves."""
     policy, sender = context.policy, context.account.address
-    bid = policy.bid(context.chain.fees())
+    bid = policy.bid(fees)
     if bid is None:
         reason = f"gas costs more than the ceiling of {policy.fee_ceiling_wei} wei"
         return context.hold(delivery, reason, seconds=policy.poll_seconds, failed=True)
@@ -135,7 +134,7 @@ def make_attempt(
         max_wei=bid[0],
         tip_wei=bid[1],
         created_at=context.now(),
-        block=context.chain.head().number,
+        block=context.newest,
     )
 
 
@@ -147,5 +146,5 @@ def unsigned(
     data = b""
     if kind is AttemptKind.SETTLE:
         to = delivery.domain.verifying_contract
-        data = context.chain.settle_data(context.tariff(delivery), context.statement(delivery))
+        data = context.calldata(delivery)
     return Unsigned(delivery.domain.chain_id, nonce, to, data, gas, bid[0], bid[1])

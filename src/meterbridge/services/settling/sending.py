@@ -38,7 +38,8 @@ def follow(context: Context, delivery: Delivery) -> Delivery | None:
         return found
     used = context.chain.used_nonces(attempts[-1].sender)
     if delivery.nonce is not None and used > delivery.nonce:
-        return find_out_who_used(context, delivery, attempts)
+        # Most often it was mined between the two questions.
+        return _mined(context, delivery, attempts) or find_out_who_used(context, delivery, attempts)
     if not _known(context, attempts):
         return _after(context, delivery, attempts, _broadcast(context, delivery, attempts[-1]))
     return _unstick(context, delivery, attempts, used)
@@ -130,9 +131,8 @@ def _replacement(context: Context, delivery: Delivery, attempts: list[Attempt]) 
     Never with less gas than before: a node may try it on top of the very transaction that is to be replaced,
     and then finds little left to do. The last transaction alone may have been a cancellation.
     """
-    tariff, signed = context.tariff(delivery), context.statement(delivery)
     try:
-        trial = context.chain.try_settle(context.account.address, tariff, signed)
+        trial = context.try_settle(delivery)
     except Refusal:
         return AttemptKind.CANCEL, TRANSFER_GAS
     before = [each.gas for each in attempts if each.kind is AttemptKind.SETTLE]

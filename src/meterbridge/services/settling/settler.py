@@ -16,7 +16,7 @@ from typing import Final
 
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.services.settling.confirming import check_owing, confirm
-from meterbridge.services.settling.context import Context, Moved, logger
+from meterbridge.services.settling.context import Context, Known, Moved, logger
 from meterbridge.services.settling.policy import Policy
 from meterbridge.services.settling.ports import Account, DeliveryChain, LeaseLost, Outbox
 from meterbridge.services.settling.preparing import prepare
@@ -93,6 +93,7 @@ class Settler:
         self.policy: Final = policy or Policy()
         self._clock: Final = clock
         self._on_move: Final = on_move
+        self._known: Final = Known()
         self._holder: Final = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
     def step(self, *, hurry: bool = False) -> StepReport:
@@ -104,17 +105,12 @@ class Settler:
         context = self._context()
         enrolled = self.ledger.enroll(self.chain.domain, context.now())
         errors: list[str] = []
-        taken_at = context.now()
         try:
-            self.chain.head()  # an endpoint that is behind is found out before anything is asked of it
-            taken = self.ledger.take(self.chain.domain, context.lease(), _BATCH, hurry=hurry)
+            # An endpoint that is behind is found out before anything is asked of it.
+            context.newest = self.chain.head().number
+            self._advance_all(context, errors, hurry)
         except MeterbridgeError as error:
-            taken = []
             errors.append(str(error))
-        for delivery in taken:
-            trouble = self._advance(context, delivery, taken_at)
-            if trouble and trouble not in errors:
-                errors.append(trouble)
         counts = self.ledger.counts(self.chain.domain)
         return StepReport(enrolled, tuple(context.moved), tuple(errors), context.refused, counts)
 
@@ -141,6 +137,20 @@ class Settler:
                 sleep(self.policy.poll_seconds)
             report = self.step()
 
+    def _advance_all(self, context: Context, errors: list[str], hurry: bool) -> None:
+        """Move what is due: some of it, or with `hurry` all there is, a batch after the other."""
+        seen: set[int] = set()
+        while True:
+            taken_at = context.now()
+            taken = self.ledger.take(self.chain.domain, context.lease(), _BATCH, hurry=hurry, passed=seen)
+            for delivery in taken:
+                trouble = self._advance(context, delivery, taken_at)
+                if trouble and trouble not in errors:
+                    errors.append(trouble)
+            if not hurry or len(taken) < _BATCH:
+                return
+            seen.update(each.id for each in taken)
+
     def _context(self) -> Context:
         return Context(
             chain=self.chain,
@@ -150,6 +160,7 @@ class Settler:
             clock=self._clock,
             holder=self._holder,
             on_move=self._on_move,
+            known=self._known,
         )
 
     def _advance(self, context: Context, delivery: Delivery, taken_at: int) -> str:

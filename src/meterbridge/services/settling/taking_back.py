@@ -5,8 +5,6 @@ Anyone may submit any signed statement. Once the correction is settled, the cont
 
 from __future__ import annotations
 
-from meterbridge.domain.addresses import Address
-from meterbridge.domain.units import AssetAmount
 from meterbridge.services.settling.context import Context
 from meterbridge.services.settling.records import Delivery, DeliveryState
 
@@ -18,19 +16,21 @@ def takes_back(context: Context, delivery: Delivery) -> bool:
     older = _older(context, delivery)
     if not older:
         return False
-    tariff = context.tariff(delivery)
-    lines = context.statement(delivery).statement.lines
-    allowed = {line.payer: tariff.price_down(line.usage) for line in lines}
-    escrows = context.chain.escrows(delivery.tariff_id, list(allowed))
-    exposed: dict[Address, tuple[int, AssetAmount]] = {
-        payer: (escrow.sealed_at, max(allowed[payer], escrow.settled))
-        for payer, escrow in zip(allowed, escrows, strict=True)
-        if escrow.balance
+    tariff, parcel = context.tariff(delivery), context.parcel(delivery)
+    payers = parcel.payer_list()
+    accounts = context.chain.accounts(delivery.tariff_id, payers)
+    exposed = {
+        payer: (sealed_at, max(price, settled))
+        for payer, price, (balance, settled, sealed_at) in zip(
+            payers, parcel.prices(tariff), accounts, strict=True
+        )
+        if balance
     }
     for each in older:
-        for line in context.outbox.signed_statement(each).statement.lines:
-            settled_at, limit = exposed.get(line.payer, (each.sealed_at + 1, AssetAmount.zero()))
-            if settled_at <= each.sealed_at and tariff.price_down(line.usage) > limit:
+        covered = context.parcel(each)
+        for payer, price in zip(covered.payer_list(), covered.prices(tariff), strict=True):
+            settled_at, limit = exposed.get(payer, (each.sealed_at + 1, 0))
+            if settled_at <= each.sealed_at and price > limit:
                 return True
     return False
 
