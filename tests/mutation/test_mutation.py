@@ -1,4 +1,4 @@
-"""The mutation campaign changes what it says, and counts what it found. The campaign itself is scripts/mutate."""
+"""The mutation campaign changes what it says, and counts what it found; scripts/mutate runs it."""
 
 from __future__ import annotations
 
