@@ -2,13 +2,17 @@
 
 The ledger holds `receipts` sealed at once for 1,000 payers of very unequal size, under a signed statement.
 
-  milliseconds             of one worked proof by source and event id: found in the index, read with the 128
+  open_milliseconds        opening the ledger and a prover in a process that has the libraries loaded: tariff,
+                           manifest, the fences of the index
+  milliseconds             of one worked proof by source and event id: found in the index, read with the 32
                            receipts around it, joined with stored nodes, checked against its batch's root, and
-                           led up to the statement. `first` opens the seal's files, the others have them open;
-                           `cold` is a process that has the libraries loaded and nothing else
+                           led up to the statement. `first` is the first of the opened prover
   cpu_milliseconds         of those, what the processor worked: the rest is waiting, also for other programs
-  verify_milliseconds      of checking that proof, signature included
   of_the_largest           the same for receipts of the payer that has most (a tenth of all)
+  uncached_milliseconds    the same where the system has none of the seal's files in memory
+  verify_milliseconds      of checking such a proof, signature included
+  command_milliseconds     of `meterbridge prove` as a whole: a process that starts, loads libraries, opens
+                           everything, proves one receipt, writes the file and ends
   period                   all receipts of that payer as a stream: how many a second, and the most memory that
                            the process had by then
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -53,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one object for machines")
     parser.add_argument("--receipts", type=int, default=10_000_000)
     parser.add_argument("--payers", type=int, default=1_000)
-    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--samples", type=int, default=1_000)
     parser.add_argument("--folder", help="where to work; the system's temporary folder by default")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -78,26 +83,34 @@ def _in_processes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _measure(folder: Path, samples: int) -> dict[str, Any]:
     from _calls import payer, tariff_record
 
-    from meterbridge.adapters.ledger import open_ledger
-    from meterbridge.adapters.segments import FolderSegments
+    from meterbridge.library.workspace import workspace
+    from meterbridge.services.proving import Prover
     from meterbridge.services.statements import make_statements
 
     record = tariff_record()
     calls = _calls(folder / "calls.parquet", samples)
-    mine = [call for call in _calls(folder / "calls.parquet", 20 * samples) if call[2] == str(payer(0))]
-    with open_ledger(folder / "ledger") as ledger:
-        segments = FolderSegments(folder / "ledger" / "segments")
-        make_statements(ledger, record, TIME, _signer())
-        cold = _prove_all(folder, calls[:1])[0]
-        first, *rest = _prove_all(folder, calls)
-        largest = _prove_all(folder, mine[:samples])[1:]
-        proofs = [_prove(ledger, segments, record.id, *call[:2]) for call in calls[:20]]
+    random.Random(1).shuffle(calls)
+    mine = [call for call in _calls(folder / "calls.parquet", 15 * samples) if call[2] == str(payer(0))]
+    with workspace(folder / "ledger") as opened:
+        make_statements(opened.ledger, record, TIME, _signer())
+    start = time.perf_counter()
+    with workspace(folder / "ledger") as opened:
+        prover = Prover(opened.ledger, opened.segments, record.id).warm()
+        ready = time.perf_counter() - start
+        all_ = [_timed(prover, call) for call in calls]
+        largest = [_timed(prover, call)[0] for call in mine[:samples]]
+        proofs = [prover.prove_event(*call[:2]) for call in calls[:20]]
+        cold = [_uncached(folder, prover, call) for call in calls[: max(1, samples // 20)]]
+    times = [taken for taken, _ in all_]
     return {
         "samples": len(calls),
-        "milliseconds": {"cold": _ms(cold[0]), "first": _ms(first[0]), **_spread([t for t, _ in rest])},
-        "of_the_largest": _spread([t for t, _ in largest]),
-        "cpu_milliseconds": {"cold": _ms(cold[1]), "first": _ms(first[1]), **_spread([c for _, c in rest])},
+        "open_milliseconds": _ms(ready),
+        "milliseconds": {"first": _ms(times[0]), **_spread(times)},
+        "cpu_milliseconds": _spread([worked for _, worked in all_]),
+        "of_the_largest": {"samples": len(largest), **_spread(largest)},
+        "uncached_milliseconds": {"samples": len(cold), **_spread(cold)},
         "verify_milliseconds": _spread([_verify(proof) for proof in proofs]),
+        "command_milliseconds": _spread([_command(folder, call) for call in calls[:10]]),
         "period": _period(folder, record, payer(0)),
     }
 
@@ -116,30 +129,30 @@ def _calls(path: Path, samples: int) -> list[tuple[str, str, str]]:
     return found
 
 
-def _prove_all(folder: Path, calls: list[tuple[str, str, str]]) -> list[tuple[float, float]]:
-    """Return the seconds of each proof, and of the processor; on a ledger that nobody has used yet."""
-    from _calls import tariff_record
-
-    from meterbridge.adapters.ledger import open_ledger
-    from meterbridge.adapters.segments import FolderSegments
-
-    taken, tariff_id = [], tariff_record().id
-    with open_ledger(folder / "ledger") as ledger:
-        segments = FolderSegments(folder / "ledger" / "segments")
-        for source, event_id, _ in calls:
-            start, worked = time.perf_counter(), time.thread_time()
-            _prove(ledger, segments, tariff_id, source, event_id)
-            taken.append((time.perf_counter() - start, time.thread_time() - worked))
-    return taken
+def _timed(prover: Any, call: tuple[str, str, str]) -> tuple[float, float]:
+    """Return the seconds of one proof, and of the processor."""
+    start, worked = time.perf_counter(), time.thread_time()
+    prover.prove_event(*call[:2])
+    return time.perf_counter() - start, time.thread_time() - worked
 
 
-def _prove(ledger: Any, segments: Any, tariff_id: bytes, source: str, event_id: str) -> Any:
-    from meterbridge.services.proofs import prove
+def _uncached(folder: Path, prover: Any, call: tuple[str, str, str]) -> float:
+    """Return the seconds of one proof after the system has forgotten all files of the segments."""
+    for path in (folder / "ledger" / "segments").rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+    return _timed(prover, call)[0]
 
-    located = ledger.locate(tariff_id, source, event_id)
-    assert located is not None
-    log, receipt_id = located
-    return prove(ledger, segments, log.account, receipt_id)
+
+def _command(folder: Path, call: tuple[str, str, str]) -> float:
+    """Return the seconds of the whole command."""
+    command = [sys.executable, "-m", "meterbridge", "prove", "--source", call[0], "--json"]
+    command += ["--ledger", str(folder / "ledger"), "--out", str(folder / "proof.json"), "--", call[1]]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
 
 
 def _verify(proof: Any) -> float:

@@ -204,19 +204,11 @@ def open_store(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _arrow_s3(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    import pyarrow as pa
-    from fsspec.implementations.arrow import ArrowFSWrapper
-
     try:
-        from pyarrow.fs import S3FileSystem
-
-        fs = ArrowFSWrapper(S3FileSystem(**options))
-    except (ImportError, TypeError, ValueError, OSError, pa.ArrowException) as error:
-        raise StoreUnreachable(
-            f"{url} cannot be opened by Arrow's client of S3: {error}; for that of fsspec: pip install s3fs",
-            url,
-        ) from error
-    return fs, url.removeprefix(f"{_S3}://")
+        from meterbridge.adapters.bulk.arrow_s3 import open_arrow_s3
+    except ImportError as error:  # a build of Arrow without S3
+        raise StoreUnreachable(f"{url} cannot be opened: {error}; pip install s3fs", url) from error
+    return open_arrow_s3(url, dict(options)), url.removeprefix(f"{_S3}://")
 
 
 def is_local(url: str) -> bool:
