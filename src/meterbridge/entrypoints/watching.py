@@ -72,14 +72,14 @@ def followed_contracts(
     from meterbridge.adapters.chain.gateway import Gateway
     from meterbridge.adapters.profiles import profile_for
 
-    gateway = Gateway(connect_all(options.rpc))
-    chain_id = gateway.chain_id()
+    chain_id = Gateway(connect_all(options.rpc)).chain_id()
     domains = dict.fromkeys(record.domain for record in records)
     here = [domain for domain in domains if domain.chain_id == chain_id]
     if not here:
         meant = ", ".join(str(domain.chain_id) for domain in domains) or "none, for the ledger has no tariff"
         raise WrongChain(f"the node is on chain {chain_id}; {meant} is meant", chain_id)
     profile = profile_for(chain_id, options.profile, options.profiles)
+    gateway = Gateway(connect_all(options.rpc, timeout=profile.rpc_timeout_seconds))
     made = [FollowedSplitter(gateway, d.verifying_contract, **profile.following()) for d in here]
     return made, profile
 

@@ -35,11 +35,12 @@ class SettleConfig:
     profiles: Path | None = None
     decided: dict[str, Any] = field(default_factory=dict)
 
-    def endpoints(self) -> Endpoints:
-        """Connect to the endpoints."""
+    def endpoints(self, timeout: float | None = None) -> Endpoints:
+        """Connect to the endpoints; each may take so many seconds to answer, or as many as is usual."""
         from meterbridge.adapters.chain.endpoints import Endpoints
+        from meterbridge.adapters.chain.rpc import TIMEOUT_SECONDS
 
-        return Endpoints(list(self.rpc), self.quorum)
+        return Endpoints(list(self.rpc), self.quorum, TIMEOUT_SECONDS if timeout is None else timeout)
 
 
 def make_settlers(
@@ -60,13 +61,14 @@ def make_settlers(
     from meterbridge.adapters.profiles import profile_for
     from meterbridge.services.settling.settler import Settler
 
-    found = int(config.endpoints().ask("eth_chainId"), 16)
+    first = config.endpoints()
+    found = int(first.ask("eth_chainId"), 16)
+    first.close()
     here = [domain for domain in domains if domain.chain_id == found]
     if domains and not here:
         meant = ", ".join(str(domain.chain_id) for domain in domains)
         raise WrongChain(f"the node is on chain {found}; {meant} is meant", found)
-    policy = profile_for(found, config.profile, config.profiles).policy(**config.decided)
-    return [
-        Settler(DeliveryClient(config.endpoints(), domain), outbox, sender, policy, on_move=on_move)
-        for domain in here
-    ]
+    profile = profile_for(found, config.profile, config.profiles)
+    policy = profile.policy(**config.decided)
+    clients = (DeliveryClient(config.endpoints(profile.rpc_timeout_seconds), domain) for domain in here)
+    return [Settler(client, outbox, sender, policy, on_move=on_move) for client in clients]

@@ -10,6 +10,7 @@ from books import METER
 from chains import Town
 from sqlalchemy.exc import OperationalError
 
+from meterbridge.adapters.signers import KeystoreSigner
 from meterbridge.entrypoints.api.delivering import Delivering
 from meterbridge.entrypoints.api.observed import Metrics
 from meterbridge.entrypoints.api.serving import ServeConfig, build
@@ -79,3 +80,30 @@ def test_service_seals_signs_and_settles_by_itself(town: Town, monkeypatch: pyte
     finally:
         deps.worker.stop()
         deps.close()
+
+
+def test_service_pays_gas_from_a_keystore_of_its_own(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERBRIDGE_PRIVATE_KEY", "07" * 32)  # signs statements, and has no money
+    monkeypatch.setenv("METERBRIDGE_PASSWORD", "of the gas")
+    payer_of_gas = KeystoreSigner.create(town.folder / "gas.json", "of the gas", work=2)
+    town.net.fund([payer_of_gas.address], gas=10_000_000)
+    town.deposit(town.payer, 1000)
+    town.books.use({town.payer.address: 30})
+    config = ServeConfig(
+        str(town.folder),
+        rpc=town.url,
+        settle=True,
+        gas_keystore=str(town.folder / "gas.json"),
+        settings={"seal_seconds": 1},
+    )
+    meters_transactions = town.nonce(METER.address)
+    deps = build(config)
+    deps.worker.start()
+    try:
+        wait_for(lambda: town.states() == ["final"])
+    finally:
+        deps.worker.stop()
+        deps.close()
+    assert town.pot() == 30
+    assert town.nonce(payer_of_gas.address) == 1
+    assert town.nonce(METER.address) == meters_transactions

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from chains import Town
 
-from meterbridge.adapters.chain import Gateway
+from meterbridge.adapters.chain import Gateway, SplitterClient
 from meterbridge.adapters.chain.delivery import DeliveryClient
 from meterbridge.adapters.chain.endpoints import Endpoints, connect_all
+from meterbridge.adapters.devnet import connect
 from meterbridge.services.chain_errors import ChainUnavailable, WrongChain
 
 pytestmark = pytest.mark.node
@@ -183,6 +184,48 @@ def test_quorum_holds_finality_back_until_enough_answer(town: Town) -> None:
         up[0] = True
         settler.step()
         assert town.states() == ["final"]
+
+
+def test_view_without_an_answer_is_asked_elsewhere_and_nothing_is_made_of_it(town: Town) -> None:
+    town.deposit(town.payer, 1000)
+    payers, domain = [town.payer.address], town.books.record.domain
+    empty = [True]
+
+    def lose(request: dict[str, Any], ask: Callable[[], bytes]) -> tuple[int, bytes]:
+        return 200, result(request, "0x") if request["method"] == "eth_call" and empty[0] else ask()
+
+    with in_front_of(town.url, lose) as losing:
+        both = DeliveryClient(Endpoints([losing, town.url]), domain)
+        assert both.escrows(town.books.record.id, payers)[0].balance.base_units == 1000
+        alone = DeliveryClient(Endpoints([losing]), domain)
+        with pytest.raises(ChainUnavailable, match="with no bytes"):
+            alone.escrows(town.books.record.id, payers)
+        town.state({town.payer: 100})
+        settler = town.settler(losing)
+        assert settler.step().errors
+        assert town.states() == ["waiting"]
+        empty[0] = False
+        settler.step()
+        assert town.states() == ["final"]
+
+
+def test_node_that_answers_a_view_with_nothing_is_asked_again(town: Town) -> None:
+    town.deposit(town.payer, 1000)
+    lost: list[str] = []
+
+    def lose_once(request: dict[str, Any], ask: Callable[[], bytes]) -> tuple[int, bytes]:
+        if request["method"] == "eth_call" and len(lost) < 1:
+            lost.append(request["method"])
+            return 200, result(request, "0x")
+        return 200, ask()
+
+    with in_front_of(town.url, lose_once) as losing:
+        client = SplitterClient(Gateway(connect(losing)), town.splitter.address)
+        [escrow] = client.escrows(town.books.record.id, [town.payer.address])
+        assert (escrow.balance.base_units, lost) == (1000, ["eth_call"])
+        elsewhere = SplitterClient(Gateway(connect(losing)), town.payer.address)
+        with pytest.raises(ChainUnavailable, match="is this the right contract"):
+            elsewhere.pot(bytes(32))
 
 
 def test_web3_works_over_several_endpoints(town: Town) -> None:

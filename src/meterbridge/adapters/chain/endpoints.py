@@ -112,7 +112,7 @@ class Endpoints:
             NodeError: when an endpoint answers with an error that another would give, too.
             ChainUnavailable: when none answers.
         """
-        return self._first(lambda endpoint: endpoint.ask(method, params))
+        return self._first(lambda endpoint: self._answered(endpoint, method, params))
 
     def ask_each(self, method: str, params: Sequence[Any] = ()) -> list[Any]:
         """Return what each endpoint gives: a result, or the `ChainError` in its place."""
@@ -163,9 +163,21 @@ class Endpoints:
 
     def _try(self, known: _Known, method: str, params: Sequence[Any]) -> Any:
         try:
-            return self._asked(known, lambda endpoint: endpoint.ask(method, params))
+            return self._asked(known, lambda endpoint: self._answered(endpoint, method, params))
         except ChainError as error:
             return error
+
+    def _answered(self, endpoint: Endpoint, method: str, params: Sequence[Any]) -> Any:
+        """Return an endpoint's answer, unless it is one that only a node gives that lacks some of its state.
+
+        All views of the contract return something; only what is to be sent, with a sender, may not.
+        """
+        answer = endpoint.ask(method, params)
+        if answer == "0x" and method == "eth_call" and self._wanted is not None:
+            asked, contract = params[0], self._wanted[0].verifying_contract
+            if "from" not in asked and str(asked.get("to")).lower() == str(contract).lower():
+                raise NoAnswer(f"{endpoint.where} answers a view of the contract with no bytes")
+        return answer
 
     def _asked(self, known: _Known, question: Callable[[Endpoint], Any]) -> Any:
         try:
@@ -272,6 +284,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def connect_all(urls: Sequence[str], *, quorum: int = 1) -> Web3:
+def connect_all(urls: Sequence[str], *, quorum: int = 1, timeout: float = TIMEOUT_SECONDS) -> Web3:
     """Return a client of several endpoints of one chain; the first that is well is asked."""
-    return Web3(EndpointsProvider(Endpoints(urls, quorum)))
+    return Web3(EndpointsProvider(Endpoints(urls, quorum, timeout)))

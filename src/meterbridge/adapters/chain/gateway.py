@@ -38,7 +38,7 @@ from meterbridge.services.chain_errors import (
 RECEIPT_TIMEOUT: Final = 120.0
 Topic: TypeAlias = bytes | Sequence[bytes] | None
 """One value, any of several, or None for whatever it is."""
-
+_VIEW_TRIES: Final = 3
 
 _BUSY: Final = (429, 500, 502, 503)
 """Statuses by which a node says that it cannot answer now, whatever stands beside them."""
@@ -123,6 +123,18 @@ class Gateway:
                 return [Address.parse(account) for account in self.w3.eth.accounts]
         except NodeRefuses:
             return []
+
+    def view(self, to: Address, data: bytes, block: int | None = None) -> bytes:
+        """Ask a contract for what it always has an answer to.
+
+        A node that is about to change its chain now and then answers with no bytes, as if there were no
+        contract. Where there is one it is asked again; what is empty even then, the caller judges.
+        """
+        for _ in range(_VIEW_TRIES):
+            answer = self.call(to, data, block)
+            if answer or not self.code(to, block):
+                break
+        return answer
 
     def call(self, to: Address, data: bytes, block: int | None = None) -> bytes:
         """Ask a contract.

@@ -194,7 +194,7 @@ class SplitterViews:
         return AssetAmount(int.from_bytes(self.gateway.call(token, data, block)[:32], "big"))
 
     def _view(self, function: str, *values: object, block: int | None) -> Any:
-        answer = self.gateway.call(self.address, _ARTIFACT.abi.encode(function, *values), block)
+        answer = self.gateway.view(self.address, _ARTIFACT.abi.encode(function, *values), block)
         return _ARTIFACT.abi.decode(function, answer)
 
     def _views(self, function: str, values: Sequence[tuple[object, ...]], block: int | None) -> Iterator[Any]:
