@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import BigInteger, Connection, Engine, Integer, LargeBinary, Table, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -112,6 +113,8 @@ def copy_rows(
     """
     names = ", ".join(columns)
     cursor = connection.connection.cursor()
+    # By type's name the driver would find its dumper for DB-API's Binary, which is not compiled.
+    cursor.adapters.register_dumper(bytes, BytesBinaryDumper)
     statement = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
     try:
         with cursor.copy(statement) as copy:

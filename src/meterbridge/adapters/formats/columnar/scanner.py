@@ -68,9 +68,9 @@ def scan(body: bytes, mode: int) -> Scan | None:
         mode: `LINES` for NDJSON, `ARRAY` for a JSON array of records, `SINGLE` for one record.
     """
     data = np.frombuffer(body, dtype=np.uint8)
-    opened = body.count(b"{") + body.count(b"[") + body.count(b"\n") + 2
-    records = np.empty((opened + (body.count(b",") if mode == ARRAY else 0), 4), dtype=np.int64)
-    values = np.empty((opened + body.count(b","), 2), dtype=np.int64)
+    opened, commas = _marks(data, b"{[\n") + 2, _marks(data, b",")
+    records = np.empty((opened + (commas if mode == ARRAY else 0), 4), dtype=np.int64)
+    values = np.empty((opened + commas, 2), dtype=np.int64)
     heap = np.empty((SKELETONS_MAX + 1) * RECORD_BYTES_MAX, dtype=np.uint8)
     cuts = np.zeros(SKELETONS_MAX + 2, dtype=np.int64)
     found = np.zeros(3, dtype=np.int64)
@@ -81,6 +81,11 @@ def scan(body: bytes, mode: int) -> Scan | None:
     skeletons = [heap[cuts[i] : cuts[i + 1]].tobytes() for i in range(kinds)]
     columns = records[:count].T.copy()
     return Scan(data, columns[0], columns[1], columns[2], columns[3], values[:used], skeletons)
+
+
+def _marks(data: Bytes, marks: bytes) -> int:
+    """Count characters; `bytes.count` stops at each of them, and took a sixth of a request's time."""
+    return sum(int(np.count_nonzero(data == mark)) for mark in marks)
 
 
 @inlined
