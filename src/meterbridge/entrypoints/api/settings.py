@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +70,3 @@ class Settings:
             if name not in known:
                 raise OutOfBounds(f"there is no setting {name!r}; there are {', '.join(sorted(known))}", name)
         return cls(**values)
-
-    def to_json(self) -> str:
-        """Return all settings as one JSON object, for a worker process."""
-        return json.dumps(dataclasses.asdict(self))
