@@ -32,6 +32,7 @@ class Outcome:
         problems: what does not fit at the end, one sentence each; none is good.
         chain: the chain at the end.
         calm_turns: how many turns it took after the weather had cleared.
+        vanished: how many transactions under way the node did not have when it cleared.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Outcome:
     calm_turns: int = 0
     requests: int = 0
     statements: int = 0
+    vanished: int = 0
     faults: Counter[Fault] = field(default_factory=Counter)
     events: Counter[Event] = field(default_factory=Counter)
     depths: Counter[int] = field(default_factory=Counter)
@@ -56,6 +58,7 @@ def play(stage: Stage, template: Path, folder: Path, seed: int) -> Outcome:
         proxy.schedule, proxy.before = weather, weather.between
         _storm(stage, books, weather, ride, outcome)
         weather.clear()
+        outcome.problems += _unsent(stage, ride, outcome)
         outcome.calm_turns = _settle_down(stage, ride)
         outcome.chain = read_chain(stage, SENDERS[0].address, since)
         outcome.problems += _problems(outcome.chain, books, ride)
@@ -84,6 +87,34 @@ def _sealing_time(stage: Stage, books: Books) -> int:
     """Return a time that no statement had yet and that the chain has reached."""
     books.sealed_at = max(books.sealed_at + 1, stage.now())
     return books.sealed_at
+
+
+def _unsent(stage: Stage, ride: Ride, outcome: Outcome) -> list[str]:
+    """Let it look once at all that is under way, and say which vanished transaction it did not send again.
+
+    No time passes: what is sent again because it vanished is the very transaction that the node had before,
+    and not one that replaces it since it took too long.
+    """
+    used = int(stage.node.rpc("eth_getTransactionCount", str(ride.key.address), "latest"), 16)
+    gone = [
+        (nonce, tx_hash)
+        for nonce, tx_hash in ride.under_way()
+        if nonce >= used and not _knows(stage, tx_hash)
+    ]
+    outcome.vanished = len(gone)
+    complaints = len(ride.complaints)
+    ride.step(hurry=True)
+    if ride.complaints[complaints:]:
+        return [f"in calm weather it complains: {ride.complaints[complaints:]}"]
+    return [
+        f"transaction 0x{tx_hash.hex()} with nonce {nonce} vanished, and was not sent again"
+        for nonce, tx_hash in gone
+        if not _knows(stage, tx_hash) and not ride.replaced(nonce, tx_hash)
+    ]
+
+
+def _knows(stage: Stage, tx_hash: bytes) -> bool:
+    return stage.node.rpc("eth_getTransactionByHash", "0x" + tx_hash.hex()) is not None
 
 
 def _settle_down(stage: Stage, ride: Ride) -> int:

@@ -75,7 +75,7 @@ class Ride:
         """Close its connections."""
         self._endpoints.close()
 
-    def step(self) -> None:
+    def step(self, *, hurry: bool = False) -> None:
         """Make one pass, as `meterbridge settle --watch` does again and again."""
         try:
             if self._settler is None:
@@ -84,7 +84,7 @@ class Ride:
                 self._settler = Settler(
                     client, self.ledger, sender, self._policy, self.clock, on_move=self._note
                 )
-            self.complaints += self._settler.step().errors
+            self.complaints += self._settler.step(hurry=hurry).errors
         except ChainError as error:
             self.complaints.append(str(error))
 
@@ -118,6 +118,22 @@ class Ride:
         made = len(list(self.ledger.statements(self.record.id)))
         deliveries = self.ledger.deliveries(self.record.domain)
         return len(deliveries) == made and not any(delivery.state in OPEN for delivery in deliveries)
+
+    def under_way(self) -> list[tuple[int, bytes]]:
+        """Return nonce and hash of the last transaction of each delivery that a node has taken."""
+        sent = self.ledger.deliveries(self.record.domain, [DeliveryState.SENT])
+        last = [self.ledger.attempts(delivery)[-1] for delivery in sent]
+        return [(attempt.nonce, attempt.tx_hash) for attempt in last if attempt.tx_hash is not None]
+
+    def replaced(self, nonce: int, tx_hash: bytes) -> bool:
+        """Tell whether another transaction was made for a nonce after this one."""
+        made = [
+            attempt
+            for delivery in self.ledger.deliveries(self.record.domain)
+            for attempt in self.ledger.attempts(delivery)
+            if attempt.nonce == nonce
+        ]
+        return made[-1].tx_hash != tx_hash
 
     def nonces_given(self) -> int:
         """Return how many nonces the ledger gave to transactions."""
