@@ -168,6 +168,30 @@ def test_the_headroom_of_a_lane_refuses_what_would_exceed_it(book, tmp_path, ser
         assert live.usage()[0] == 12
 
 
+def test_full_logs_of_many_payers_are_found_in_one_go(tmp_path, serve, monkeypatch):
+    """Else a batch for a hundred payers without headroom would be written a hundred times."""
+    book = support.Book(tmp_path, records=[support.tariff_record(headroom="30")])
+    with serve(book) as live:
+        tries = []
+        add = live.deps.ledger.add_receipts
+        monkeypatch.setattr(
+            live.deps.ledger, "add_receipts", lambda *given, **more: (tries.append(1), add(*given, **more))[1]
+        )
+        payers = [f"0x{number:040x}" for number in range(1, 41)]
+        events = [
+            support.event(f"{payer}-{tokens}", tokens=tokens, subject=payer)
+            for payer in payers
+            for tokens in (12, 25, 13)
+        ]
+        answer = live.send(*events)
+        assert answer.status_code == 422
+        assert answer.json()["accepted"] == 80  # 12 and 13 of each; 25 does not fit beside them
+        assert [error["index"] for error in answer.json()["errors"]] == list(range(1, 120, 3))
+        assert {error["problem"] for error in answer.json()["errors"]} == {"headroom"}
+        assert len(tries) == 2
+    book.close()
+
+
 def test_too_large_bodies_and_batches_are_413(book, serve):
     with serve(book, body_bytes=5_000, batch_events=3) as live:
         long = live.send(*(support.event(str(i)) for i in range(100)))

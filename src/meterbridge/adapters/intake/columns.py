@@ -187,12 +187,6 @@ class Columns:
             hashed=hashed,
         )
 
-    def same_account(self, row: int) -> list[int]:
-        """Return a row and all later ones of the same account."""
-        same = self.account_of[row:] == self.account_of[row]
-        found: list[int] = (np.flatnonzero(same) + row).tolist()
-        return found
-
     def intake(self, rows: Sequence[int]) -> Intake:
         """Return these rows, or all of them, as the ledger takes them."""
         part = self if len(rows) == len(self) else self.take(rows)

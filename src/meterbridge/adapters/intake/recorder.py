@@ -180,9 +180,9 @@ class Recorder:
             try:
                 outcome[rows] = self._ledger.add_receipts(columns.intake(rows.tolist()), tariff.headroom)
             except HeadroomExceeded as error:
-                for row in columns.same_account(int(rows[error.index])):  # later ones would hardly fit either
-                    reasons.setdefault(row, str(error))
-                    outcome[row] = LEFT_OUT
+                for place, reason in error.beyond:  # all of them, whatever the account: the rest fits then
+                    row = int(rows[place])
+                    reasons[row], outcome[row] = reason, LEFT_OUT
             except Conflict:  # another process stored one of these this very moment: look again
                 races += 1
                 if races > _RACES_MAX:
