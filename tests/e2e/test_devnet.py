@@ -54,7 +54,7 @@ class Devnet:
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        _, self.err = self.process.communicate(timeout=60)
+        _, self.err = self.process.communicate(timeout=300)
         return self.process.returncode
 
     def listens(self) -> bool:
@@ -174,7 +174,7 @@ def test_half_a_state_is_no_loss_of_the_rest(cli: Cli, kind: str, runs: Any) -> 
     a, b = net.said["accounts"][:2]
     net.token.functions.transfer(b, 5).transact({"from": a})
     state, copy = cli.folder / "state" / "anvil.json", cli.folder / "state" / "anvil-last-whole.json"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while not (copy.exists() and copy.read_bytes() == state.read_bytes()):
         assert time.monotonic() < deadline
         time.sleep(0.2)

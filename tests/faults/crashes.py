@@ -78,7 +78,7 @@ class Servant:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._address))
         self._listener.listen()
-        self._listener.settimeout(60)
+        self._listener.settimeout(300)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "bench")])}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "faults.crash_child", str(self._address)],
@@ -90,7 +90,7 @@ class Servant:
     def close(self) -> None:
         """End it."""
         self._input.close()
-        self._process.wait(30)
+        self._process.wait(300)
         self._output.close()
         self._listener.close()
 
@@ -111,7 +111,7 @@ class Servant:
         self._input.flush()
         pid = int(json.loads(self._output.readline())["pid"])
         line, _ = self._listener.accept()
-        line.settimeout(120)
+        line.settimeout(300)
         child = Child(pid, line)
         try:
             yield child

@@ -13,7 +13,7 @@ from _service import free_port
 
 from faults.proxy import Node
 
-START_SECONDS: Final = 30
+START_SECONDS: Final = 180
 
 
 class RestartedNode:

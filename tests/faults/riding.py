@@ -31,7 +31,7 @@ from meterbridge.services.settling.settler import Settler
 FINAL_DEPTH: Final = 24
 """Blocks until something counts as settled: more than any reorganisation of the schedules undoes."""
 
-REQUEST_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 60.0
 
 
 @dataclass

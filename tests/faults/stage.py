@@ -74,7 +74,7 @@ class Stage:
         """The splitter's address."""
         return self.splitter.address
 
-    def client(self, url: str, key: LocalSigner | None = None, timeout: float = 5) -> SplitterClient:
+    def client(self, url: str, key: LocalSigner | None = None, timeout: float = 60) -> SplitterClient:
         """Return a client of the contract through some endpoint."""
         w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": timeout}))
         return SplitterClient(Gateway(w3, KeySender(key) if key else None), self.contract)

@@ -39,7 +39,7 @@ def proxy(stage: Stage) -> Iterator[FaultProxy]:
 def test_what_is_no_answer_is_asked_elsewhere(stage: Stage, proxy: FaultProxy, fault: Fault) -> None:
     method = "eth_blockNumber"
     truth = stage.node.rpc(method)
-    both, alone = Endpoints([proxy.url, stage.url], timeout=2), Endpoints([proxy.url], timeout=2)
+    both, alone = Endpoints([proxy.url, stage.url]), Endpoints([proxy.url])
     for endpoints in (both, alone):
         endpoints.ask("eth_chainId")  # so that an earlier answer is there to be given again
     proxy.schedule = Script((method, fault))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,12 +32,12 @@ class Client:
 
     def __init__(self, proxy: FaultProxy) -> None:
         self.proxy, self.number = proxy, 0
-        self.session = requests.Session()
+        self.session, self.patience = requests.Session(), 60.0
 
     def ask(self, method: str, *params: Any) -> Any:
         self.number += 1
         body: Any = {"jsonrpc": "2.0", "id": self.number, "method": method, "params": list(params)}
-        return self.session.post(self.proxy.url, json=body, timeout=0.25)
+        return self.session.post(self.proxy.url, json=body, timeout=self.patience)
 
     def send(self, nonce: int = 0) -> tuple[str, Any]:
         """Send one transaction through the proxy; return its hash, and the answer or the error."""
@@ -112,9 +113,13 @@ def test_a_transaction_meets_a_fault(proxy: FaultProxy, client: Client, fault: F
 
 
 def test_silence_lasts_longer_than_the_client_waits(proxy: FaultProxy, client: Client) -> None:
-    proxy.silent, proxy.schedule = True, Script((SEND, Fault.LOST_ANSWER))
+    client.ask("eth_chainId")  # so that the connection stands
+    proxy.silent, proxy.schedule, client.patience = True, Script((SEND, Fault.LOST_ANSWER)), 0.25
     _, answer = client.send()
     assert isinstance(answer, requests.ReadTimeout)
+    give_up = time.monotonic() + 60
+    while not waiting(proxy) and time.monotonic() < give_up:  # the node may take longer than the client waits
+        time.sleep(0.02)
     assert waiting(proxy) == 1
 
 

@@ -18,7 +18,7 @@ from faults.riding import Ride
 from faults.stage import SENDERS
 from meterbridge.services.settling.policy import Policy
 
-GIVE_UP_SECONDS = 150
+GIVE_UP_SECONDS = 600
 PAUSE_SECONDS = 0.05
 
 

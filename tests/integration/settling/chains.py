@@ -42,7 +42,7 @@ class Patient(Settler):
 
     def step(self, *, hurry: bool = False) -> StepReport:
         report = super().step(hurry=hurry)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.town.mines_itself and "sent" in self.town.states() and time.monotonic() < deadline:
             time.sleep(0.05)
             more = super().step(hurry=True)
@@ -106,7 +106,7 @@ class Town:
         self.net.wait_until(self.splitter.now() + seconds)
 
     def chain(self, *urls: str, quorum: int = 1) -> DeliveryClient:
-        endpoints = Endpoints(list(urls) or [self.url], quorum, timeout=5)
+        endpoints = Endpoints(list(urls) or [self.url], quorum, timeout=60)
         return DeliveryClient(endpoints, self.books.record.domain)
 
     def settler(

@@ -39,14 +39,14 @@ def test_pass_settles_what_is_signed_and_recovers_from_every_outage(town: Town) 
         wait_for(lambda: town.states() == ["final"])
         wait_for(lambda: delivering.failing() == {})
     finally:
-        delivering.stop(30)
+        delivering.stop(300)
 
 
 def metrics_of(delivering: Delivering) -> str:
     return delivering._metrics.render().decode()
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"
@@ -58,7 +58,7 @@ def test_thread_that_died_is_said_to_have_died(town: Town) -> None:
     assert "has died" in delivering.failing()["delivering"]
     delivering.start()
     assert delivering.failing() == {}
-    delivering.stop(10)
+    delivering.stop(300)
     assert delivering.failing() == {}
 
 

@@ -35,7 +35,7 @@ def in_front_of(url: str, answer: Answer) -> Iterator[str]:
 
             def ask() -> bytes:
                 request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-                with urllib.request.urlopen(request, timeout=10) as response:
+                with urllib.request.urlopen(request, timeout=60) as response:
                     content: bytes = response.read()
                 return content
 

@@ -157,7 +157,7 @@ def test_nonce_that_somebody_else_used_is_given_up_for_a_new_one(town: Town) -> 
         # The same key in another program, which knows nothing of this ledger.
         town.as_sender(town.submitter).gateway.send_value(town.payer.address, 1)
         town.mine()
-    settler.drain(timeout=60)
+    settler.drain(timeout=300)
     assert town.states() == ["final"]
     [delivery] = town.deliveries()
     assert [(a.nonce, a.state) for a in town.books.ledger.attempts(delivery)] == [(0, "lost"), (1, "sent")]
