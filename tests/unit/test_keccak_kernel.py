@@ -165,3 +165,14 @@ def test_a_folder_without_any_place_for_a_cache_still_hashes(tmp_path: Path) -> 
     assert done.stdout.startswith(expected(bytes(135)).hex())
     assert "cache_path=None" in done.stdout
     assert stat.S_ISREG((tmp_path / "__pycache__").stat().st_mode)
+
+
+def test_proofs_one_by_one_never_wait_for_the_kernel() -> None:
+    code = (
+        "import numpy as np, sys\n"
+        "from meterbridge.domain.keccak import keccak256_rows\n"
+        "for _ in range(1000): keccak256_rows(np.zeros((63, 135), dtype=np.uint8))\n"
+        "print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Final
 
@@ -15,6 +16,8 @@ from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKin
 from meterbridge.services.signed_lines import SignedLine
 
 _PARTIES_KEPT: Final = 64
+_BATCHES_KEPT: Final = 4_096
+_TRIED: Final = 100
 
 
 class Prover:
@@ -33,14 +36,26 @@ class Prover:
         self._record = ledger.tariff(tariff_id)
         self._parties = PartyTable(self._record.parties)
         self._share = lru_cache(_PARTIES_KEPT)(self._parties.proof)
+        # Neither a batch nor an account's blind ever changes.
+        self._batch = lru_cache(_BATCHES_KEPT)(ledger.batch)
+        self._account = lru_cache(_BATCHES_KEPT)(ledger.account)
 
     def warm(self) -> Prover:
-        """Open what proofs will read, so that the first one takes no longer than others; return this one."""
-        self._ledger.locate(self._record.id, "", "")
-        for account in self._ledger.accounts(self._record.id)[:1]:
-            self._ledger.find(LogKey(account.key, LogKind.CHARGES), bytes(32))
-            self._ledger.signed_line(account.key)
+        """Prove some receipt, so that the first one that is asked for takes no longer than others."""
+        for account in self._ledger.accounts(self._record.id)[:_TRIED]:
+            log = LogKey(account.key, LogKind.CHARGES)
+            if size := self._ledger.log_size(log):
+                self._prove_any(self._ledger.batch(log, size - 1))
+                break
         return self
+
+    def _prove_any(self, batch: BatchRecord) -> None:
+        """Prove the first receipt of a batch, unless that is lost, or in no statement yet."""
+        if batch.segment is None:
+            return
+        table = self._segments.rows(batch.segment, 0, 1)
+        with suppress(NotSealed):
+            self.prove_event(table.sources[0], table.event_ids[0])
 
     def prove_event(self, source: str, event_id: str, *, party: int = 0) -> ReceiptProof:
         """Build the worked proof of an event's receipt.
@@ -77,7 +92,7 @@ class Prover:
             raise NotSealed(
                 "the last statement is older than this receipt; make a statement first", receipt_id
             )
-        share, record, batch = self._share(party), self._record, self._ledger.batch(log, place.seq)
+        share, record, batch = self._share(party), self._record, self._batch(log, place.seq)
         path, proven = self._in_batch(account, batch, place.row)
         element = inclusion(place.seq, state.size, partial(self._ledger.tree_nodes, log))
         price = record.tariff.price_down(proven.receipt.usage)
@@ -112,7 +127,7 @@ class Prover:
         table = self._segments.rows(batch.segment, row, row + 1)
         proven = ProvenReceipt(
             receipt=table.receipts.receipt(0),
-            blind=self._ledger.account(account).blind,
+            blind=self._account(account).blind,
             source=table.sources[0],
             event_id=table.event_ids[0],
             details=parse_details(table.details[0]) or None,

@@ -125,6 +125,9 @@ def test_what_is_stored_is_what_was_signed(world: World) -> None:
     assert found.head == head_by_hand(world, 0)
     assert last_lines[found.position].payer == world.accounts[0].payer
     assert list(found.line_hashes) == [line.struct_hash() for line in last_lines]
+    with world.ledger._database.write() as connection:  # as before hashes were stored
+        connection.execute(text("DELETE FROM line_hashes"))
+    assert world.ledger.signed_line(world.accounts[0]) == found
     last = world.ledger.last_signed(world.record.id)
     assert {account: signed.sealed_at for account, signed in last.items()} == dict.fromkeys(
         world.accounts, TIME + 2

@@ -6,6 +6,7 @@ One session for all tests of this file: Spark takes seconds to start.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -155,9 +156,97 @@ def killing(spark: Any, victim: str, segments: Path, file: str) -> Iterator[list
         thread.join()
 
 
+def _topic_named(path: Path) -> type:
+    """Return a connector that hands out what Kafka's does: records as bytes, by offset.
+
+    It is made of Spark's own Python data sources, and lives in a function so that workers need not import it.
+    """
+    from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
+
+    lines = path.read_bytes().splitlines()
+    shares = [lines[0::2], lines[1::2]]
+
+    class Reader(DataSourceReader):
+        def __init__(self, topic: str) -> None:
+            self.topic = topic
+
+        def partitions(self) -> list[InputPartition]:
+            return [InputPartition(number) for number in range(len(shares))]
+
+        def read(self, partition: InputPartition) -> Any:
+            for offset, line in enumerate(shares[partition.value]):
+                yield None, line, self.topic, partition.value, offset, None, 0
+
+    class Topic(DataSource):
+        @classmethod
+        def name(cls) -> str:
+            return "stream"
+
+        def schema(self) -> str:
+            return (
+                "key binary, value binary, topic string, partition int, offset bigint, "
+                "timestamp timestamp, timestampType int"
+            )
+
+        def reader(self, schema: Any) -> DataSourceReader:
+            return Reader(self.options["subscribe"])
+
+    return Topic
+
+
+@pytest.mark.long
+def test_records_of_a_topic_are_sealed_and_told_by_partition_and_offset(
+    spark: Any, new_bulk: World, tmp_path: Path
+) -> None:
+    """The shape of Kafka's rows; a broker there is none."""
+    calls = make_calls(1200, 4)
+    calls[7] = calls[7]._replace(customer="nobody")
+    spark.dataSource.register(_topic_named(write_ndjson(tmp_path / "calls.ndjson", calls)))
+    world, options = new_bulk(payers=4), {"subscribe": "calls"}
+    source = SparkSource("stream", [], Files([], MAP), options)
+    report = seal_on(spark, world, source=source, skip_bad=True)
+    assert world.roots(report) == expected(calls[:7] + calls[8:])
+    assert [(file, bad.row_number) for file, bad in report.bad] == [("stream calls/1", 3)]
+
+
+@pytest.mark.long
+def test_workers_write_to_an_object_store(
+    spark: Any, new_bulk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3's protocol, spoken by workers to a server on this machine."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        endpoint = "{}:{}".format(*server.get_host_and_port())
+        keys = {"aws_access_key_id": "me", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=f"http://{endpoint}", **keys).create_bucket(Bucket="books")
+        options = {"access_key": "me", "secret_key": "secret", "region": "us-east-1", "scheme": "http"}
+        monkeypatch.setenv(OPTIONS_VARIABLE, json.dumps(options | {"endpoint_override": endpoint}))
+        calls, store = make_calls(2000, 4), Store("s3://books/segments")
+        first, second = (
+            write_parquet(tmp_path / f"{n}.parquet", some, row_group=250)
+            for n, some in enumerate((calls[:1200], calls[1000:]))
+        )
+        one, many = new_bulk("one", payers=4), new_bulk("many", payers=4)
+        for path in (first, second):
+            one.seal(path)
+            report = seal_on(spark, many, path, store=store, partitions=3)
+        assert (report.sealed, report.repeated) == (800, 200)
+        assert logs_of(one) == logs_of(many)
+        require_sound(many, report)
+        fs, base = store.open()
+        fs.get(base, str(tmp_path / "fetched"), recursive=True)
+        require_same_store(one.folder / "segments", tmp_path / "fetched")
+    finally:
+        server.stop()
+
+
 @pytest.mark.long
 def test_spark_reads_what_its_connectors_read(spark: Any, new_bulk: World, tmp_path: Path) -> None:
-    """A folder of ORC, and records in JSON in a column, as Kafka hands them out."""
+    """A folder of ORC, and records in JSON in a column."""
     calls = make_calls(1200, 4)
     wanted = expected(calls)
     plain = spark.read.parquet(str(write_parquet(tmp_path / "calls.parquet", calls)))

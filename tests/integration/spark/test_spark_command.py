@@ -128,3 +128,37 @@ def test_the_command_starts_spark_and_seals(ledger: Path, tmp_path: Path) -> Non
     assert {b["payer"]: b["root"] for b in found[0]["batches"]} == {
         payer: f"0x{root.hash.hex()}" for payer, root in wanted.items()
     }
+
+
+_WRITE_TABLE = """
+import sys
+from meterbridge.adapters.spark.session import spark_session
+with spark_session("local[1]") as spark:
+    calls = spark.read.parquet(sys.argv[1])
+    calls.write.format("jdbc").option("url", sys.argv[2]).option("dbtable", "calls").save()
+"""
+
+
+@pytest.mark.long
+def test_a_database_is_sealed_through_jdbc(ledger: Path, tmp_path: Path) -> None:
+    """Derby, whose driver comes with Spark."""
+    try:
+        session.require_spark()
+    except session.SparkMissing as error:
+        pytest.skip(f"no Spark here: {error}")
+    calls = make_calls(700, 4)
+    path, url = write_parquet(tmp_path / "calls.parquet", calls), f"jdbc:derby:{tmp_path}/calls;create=true"
+    write = [sys.executable, "-c", _WRITE_TABLE, str(path), url]
+    subprocess.run(write, check=True, capture_output=True, timeout=900, cwd=tmp_path)
+    command = [sys.executable, "-m", "meterbridge", "seal", "--map", MAP, "--engine", "spark"]
+    command += ["--master", "local[2]", "--format", "jdbc", "--option", f"url={url}"]
+    command += ["--option", "dbtable=calls", "--ledger", str(ledger), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["sealed"] == 700
+    with bulk_world(ledger, payers=4) as world:
+        wanted = {str(world.keys[int(c[1:])].payer): root for c, (_, root) in expected(calls).items()}
+    assert {b["payer"]: b["root"] for b in found["batches"]} == {
+        payer: f"0x{root.hash.hex()}" for payer, root in wanted.items()
+    }

@@ -57,13 +57,13 @@ class SealsOfFolder:
         """See the port."""
         if log.kind is not LogKind.CHARGES:
             return None
-        query = select(TARIFFS.c.id).where(TARIFFS.c.tariff_id == log.account.tariff_id)
-        for name in reversed(seal_names(connection, connection.execute(query).scalar_one())):
+        names = seal_names_of(connection, log.account.tariff_id)
+        for name in reversed(names):
             manifest = self.reader.manifest(name)
             number = manifest.number_of(log.account.payer)
             found = None if number is None else self.reader.find(manifest, number, receipt_id)
             if number is not None and found is not None:
-                return Place(None, manifest.batch(number).seq, found.index)
+                return Place(None, self.reader.batch_of(name, number).seq, found.index)
         return None
 
     def locate(
@@ -90,6 +90,17 @@ class SealsOfFolder:
 
             self._opened = SealReader(self._folder)
         return self._opened
+
+
+def seal_names_of(connection: Connection, tariff_id: bytes) -> list[str]:
+    """Return the seals of a tariff by its id; see `seal_names`."""
+    query = (
+        select(SEALS.c.name)
+        .join(TARIFFS, TARIFFS.c.id == SEALS.c.tariff)
+        .where(TARIFFS.c.tariff_id == tariff_id)
+        .order_by(SEALS.c.number)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def seal_names(connection: Connection, tariff: int) -> list[str]:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,27 +21,25 @@ import pyarrow.parquet as pq
 from meterbridge.adapters.bulk.events import EventIndex, open_events
 from meterbridge.adapters.bulk.layout import NODES, part_name, split_name
 from meterbridge.adapters.bulk.manifest import Manifest, read_manifest
+from meterbridge.adapters.bulk.nodes import siblings_above, words_around
 from meterbridge.adapters.bulk.schema import SCHEMA, USAGE
-from meterbridge.adapters.bulk.stores import Readable, SealFiles, files_of
-from meterbridge.domain.arrays import Words
+from meterbridge.adapters.bulk.stores import SealFiles, files_of
 from meterbridge.domain.errors import ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES
-from meterbridge.domain.merkle import path_positions
-from meterbridge.domain.receipt_rows import NODE_WORDS, sum_node
 from meterbridge.domain.receipts import ReceiptColumns
 from meterbridge.domain.sum_tree import NodeColumns, Sibling, SumTree, verify_inclusion
-from meterbridge.services.bulk.plan import STORED_LEVEL, STORED_RECEIPTS, level_at, level_size
+from meterbridge.services.bulk.plan import STORED_LEVEL, STORED_RECEIPTS, level_size
 from meterbridge.services.ledger_errors import BadSegment
 from meterbridge.services.ports import Segment, SegmentMeta
 from meterbridge.services.receipt_columns import details_hashes
-from meterbridge.services.records import ReceiptTable
+from meterbridge.services.records import BatchRecord, ReceiptTable
 
 OPEN_FILES: Final = 64
+_BATCHES: Final = 4_096
 _GROUPS: Final = 4
 _BLOCKS: Final = 64
 """Row groups and blocks of 32 receipts that are kept once they are read: a proof asks for one three times."""
 _WORD_BYTES: Final = 8
-_FEW_WORDS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +71,7 @@ class SealReader:
         self.files = lru_cache(OPEN_FILES)(self._files)
         self.manifest = lru_cache(OPEN_FILES)(self._manifest)
         self.events = lru_cache(OPEN_FILES)(self._events)
+        self.batch_of = lru_cache(_BATCHES)(self._batch_of)
         self._part = lru_cache(OPEN_FILES)(self._open_part)
         self._group = lru_cache(_GROUPS)(self._read_group)
         self._block = lru_cache(_BLOCKS)(self._read_block)
@@ -83,6 +81,9 @@ class SealReader:
 
     def _manifest(self, name: str) -> Manifest:
         return read_manifest(self.files(name), name)
+
+    def _batch_of(self, name: str, number: int) -> BatchRecord:
+        return self.manifest(name).batch(number)
 
     def _events(self, name: str) -> EventIndex:
         return open_events(self.files(name), name)
@@ -112,23 +113,15 @@ class SealReader:
         path = (*tree.inclusion(index % STORED_RECEIPTS), *above)
         leaf = table.receipts.receipt(index % STORED_RECEIPTS).node()
         try:
-            verify_inclusion(leaf, index, size, path, manifest.batch(number).root)
+            verify_inclusion(leaf, index, size, path, self.batch_of(manifest.name, number).root)
         except ProtocolError as error:
             reason = f"seal {manifest.name} is damaged around row {index} of batch {number}"
             raise BadSegment(reason, index) from error
         return path
 
     def _siblings_above(self, manifest: Manifest, number: int, block: int) -> list[Sibling]:
-        """Read the nodes beside the way from a block of receipts up to the root."""
-        size, at = int(manifest.sizes[number]), int(manifest.nodes_at[number])
-        steps = list(path_positions(block, level_size(size, STORED_LEVEL)))
-        if not steps:
-            return []
         with self.files(manifest.name).open(NODES) as nodes:
-            return [
-                Sibling(side, sum_node(_words(nodes, _node_at(at, size, level, position), NODE_WORDS)))
-                for side, level, position in steps
-            ]
+            return siblings_above(nodes, int(manifest.nodes_at[number]), int(manifest.sizes[number]), block)
 
     def batch(self, name: str) -> tuple[Manifest, int]:
         """Return the seal of a batch by the batch's name, and its number there.
@@ -213,38 +206,11 @@ class SealReader:
             return [(0, None)]
         word = int.from_bytes(receipt_id[:_WORD_BYTES], "big")
         with self.files(manifest.name).open(NODES) as nodes:
-            start, firsts = _words_around(nodes, at, level_size(size, STORED_LEVEL), word)
+            start, firsts = words_around(nodes, at, level_size(size, STORED_LEVEL), word)
         low = int(np.searchsorted(firsts, np.uint64(word), "left")) - 1
         high = int(np.searchsorted(firsts, np.uint64(word), "right")) - 1
         blocks = range(max(0, low), high + 1)
         return [(start + block, int(firsts[block]).to_bytes(_WORD_BYTES, "big")) for block in blocks]
-
-
-def _node_at(at: int, size: int, above: int, position: int) -> int:
-    """Return the word at which a node stands, by its level above the lowest one that is kept."""
-    return at + level_at(size, STORED_LEVEL + above) + NODE_WORDS * position
-
-
-def _words_around(nodes: Readable, at: int, count: int, word: int) -> tuple[int, Words]:
-    """Return some of `count` ascending words, those around a given one, and the place of the first of them.
-
-    The words are beginnings of hashes, so a word's place follows from its value but for about the root of
-    their number: a payer of billions is searched by some thousand.
-    """
-    margin = _FEW_WORDS + 4 * isqrt(count)
-    middle = word * count >> 64
-    first, stop = max(0, middle - margin), min(count, middle + margin)
-    words = _words(nodes, at + first, stop - first)
-    if (first and words[0] >= word) or (stop < count and words[-1] <= word):  # no hashes, or a rare chance
-        first, words = 0, _words(nodes, at, count)
-    return first, words
-
-
-def _words(nodes: Readable, at: int, count: int) -> Words:
-    data = nodes.read(at * _WORD_BYTES, count * _WORD_BYTES)
-    if len(data) != count * _WORD_BYTES:
-        raise BadSegment("the nodes of a seal end early", at)
-    return np.frombuffer(data, dtype=np.uint64)
 
 
 class _Part:

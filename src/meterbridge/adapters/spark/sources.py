@@ -22,7 +22,8 @@ from meterbridge.services.bulk.sealing import Scanning
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-KAFKA: Final = "kafka"
+_TOPIC: Final = frozenset({"topic", "partition", "offset", "value"})
+"""Columns of records as Kafka's connector hands them out, and others that took its shape."""
 _ROW_BYTES: Final = 100
 _PACKED: Final = 4  # by what compressed files grow in memory
 _NO_IDEA: Final = 1 << 60  # what Spark's planner says of sources that do not tell their size, and more
@@ -121,7 +122,7 @@ class SparkSource:
         paths: what to load; none where options say it.
         options: of the connector.
         files: what rows mean; its paths are not used.
-        json_column: a column that holds the record as JSON, by default Kafka's `value`.
+        json_column: a column that holds the record as JSON; by default `value` beside topic and offset.
     """
 
     format: str
@@ -134,7 +135,7 @@ class SparkSource:
         """See `Source`."""
         loader = spark.read.format(self.format).options(**self.options)
         found = loader.load(list(self.paths)) if self.paths else loader.load()
-        column = self.json_column or ("value" if self.format == KAFKA else None)
+        column = self.json_column or ("value" if set(found.columns) >= _TOPIC else None)
         frame = _placed(found, self.format)
         if column is not None:
             frame = frame.selectExpr(f"CAST(`{column}` AS BINARY) AS {VALUE}", *PLACES)
@@ -152,8 +153,8 @@ def _placed(found: DataFrame, kind: str) -> DataFrame:
         ["_metadata.file_path", "_metadata.row_index + 1"],
         ["_metadata.file_path", "CAST(NULL AS BIGINT)"],
     ]
-    if kind == KAFKA:
-        attempts.insert(0, ["concat('kafka ', topic, '/', partition)", "offset"])
+    if set(found.columns) >= _TOPIC:
+        attempts.insert(0, [f"concat('{kind} ', topic, '/', partition)", "offset"])
     for file, row in attempts:
         try:
             placed = found.selectExpr("*", f"{file} AS {FILE}", f"{row} AS {ROW}")

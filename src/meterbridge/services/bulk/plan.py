@@ -14,7 +14,7 @@ from meterbridge.domain.receipt_rows import NODE_WORDS
 PIECE_LEVEL: Final = 16
 PIECE_RECEIPTS: Final = 1 << PIECE_LEVEL
 STORED_LEVEL: Final = 5
-"""The lowest level of nodes that is kept, 6 bytes a receipt; below, 32 receipts are hashed again for a proof."""
+"""The lowest level of nodes that is kept, 6 bytes a receipt; a proof hashes the 32 receipts below again."""
 STORED_RECEIPTS: Final = 1 << STORED_LEVEL
 BLOCKS_PER_PART: Final = 16
 """About a million receipts, 90 MB, in one file: cores share the parts, and few files must be synced."""
