@@ -186,11 +186,20 @@ contract SettlingTest is Base {
         vm.assertEq(settleUnder(dear, now64(), lines), 0);
     }
 
+    function test_TheSmallestPrice_IsDrawn() external {
+        Tariff memory plain = tariff;
+        plain.scale = 0;
+        plain.rates = Plain.rates([uint256(1), 0, 0, 0, 0, 0, 0, 0]);
+        depositUnder(plain, split, payer, 100);
+        vm.assertEq(settleUnder(plain, now64(), linesOf(payer, 1)), 1);
+    }
+
     function test_PriceIsRoundedDown() external {
         Tariff memory fine = tariff;
         fine.scale = 7;
         depositUnder(fine, split, payer, 100);
         vm.assertEq(settleUnder(fine, now64(), linesOf(payer, 19)), 1);
+        vm.assertEq(pot(), 1);
         vm.warp(START + 1);
         // Cumulative: nothing is lost between statements.
         vm.assertEq(settleUnder(fine, now64(), linesOf(payer, 20)), 1);
@@ -306,13 +315,16 @@ contract SettlingTest is Base {
         bytes memory signature = signed(tariff, now64(), lines);
         bytes memory data =
             abi.encodeCall(ISettlementSplitter.settle, (signer, signature, now64(), tariff, lines));
-        // The last four words but the signature's are the line; its payer's highest byte is set here.
+        // The payer's word has twelve bytes too many; each of their bits is set here, and refused as a compiler would.
         uint256 place = find(data, abi.encode(lines[0].payer, lines[0].usage));
-        data[place] = 0x01;
+        for (uint256 bit = 0; bit < 96; ++bit) {
+            data[place + bit / 8] = bytes1(uint8(1 << (bit % 8)));
+            (bool accepted, bytes memory reason) = address(splitter).call(data);
+            vm.assertFalse(accepted);
+            vm.assertEq(reason, "");
+            data[place + bit / 8] = 0x00;
+        }
         (bool success,) = address(splitter).call(data);
-        vm.assertFalse(success);
-        data[place] = 0x00;
-        (success,) = address(splitter).call(data);
         vm.assertTrue(success);
     }
 
