@@ -26,8 +26,8 @@ FUZZ: Step = (("--match-path", "tests/contracts/fuzz/*"), {"FOUNDRY_FUZZ_RUNS": 
 ALL: Step = ((), {})
 # What must be noticed, or the machinery is broken: a payer's money that goes nowhere.
 NOTICED = ("if (sum != 0) _allocate(tariff.splitId, sum);", "")
-KINDS = ("killed", "survived", "same", "invalid")
 OPEN = "open"
+KINDS = ("killed", "survived", OPEN, "same", "invalid")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def summary(results: Iterable[Result], mutants: int) -> dict[str, Any]:
     """Count them. `valid` are all that compile, whether a test could notice them or not."""
     known = list(results)
     counts = Counter(result.kind for result in known)
-    valid = counts["killed"] + counts["survived"] + counts["same"]
+    valid = sum(counts[kind] for kind in KINDS if kind != "invalid")
     return {
         "mutants": mutants,
         "run": len(known),
@@ -213,7 +213,7 @@ def summary(results: Iterable[Result], mutants: int) -> dict[str, Any]:
         "seconds": round(sum(result.seconds for result in known)),
         "contracts": sorted({result.contracts for result in known}),
         "tests": sorted({result.tests for result in known}),
-        "survivors": [result.change for result in known if result.kind == "survived"],
+        "survivors": [result.change for result in known if result.kind in ("survived", OPEN)],
         "same_code": [result.change for result in known if result.kind == "same"],
     }
 

@@ -91,10 +91,10 @@ def test_the_last_word_on_a_mutant_counts_and_older_contracts_do_not(tmp_path: P
 
 
 def test_what_does_not_compile_is_not_counted() -> None:
-    kinds = ["killed"] * 3 + ["survived", "same", "invalid"]
-    found = summary([result(str(number), kind) for number, kind in enumerate(kinds)], 7)
-    assert (found["run"], found["valid"], found["killed_of_valid"]) == (6, 5, 0.6)
-    assert found["survivors"] == [f"{SPLITTER}:1: 3"]
+    kinds = ["killed"] * 4 + ["survived", "open", "same", "same", "invalid"]
+    found = summary([result(str(number), kind) for number, kind in enumerate(kinds)], 10)
+    assert (found["run"], found["valid"], found["killed_of_valid"]) == (9, 8, 0.5)
+    assert found["survivors"] == [f"{SPLITTER}:1: 4", f"{SPLITTER}:1: 5"]
 
 
 def test_mutants_are_listed_by_file() -> None:
