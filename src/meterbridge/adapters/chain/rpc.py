@@ -117,7 +117,7 @@ class Endpoint:
         status, content = response.status_code, response.content
         if "Set-Cookie" in response.headers:  # a load balancer that wants to keep us at one node
             extract_cookies_to_jar(self._session.cookies, request, response.raw)
-            del self._request.headers["Cookie"]
+            self._request.headers.pop("Cookie", None)  # prepare_cookies adds one only where there is none
             self._request.prepare_cookies(self._session.cookies)
         return status, content
 
