@@ -110,7 +110,9 @@ def _measure(folder: Path, samples: int) -> dict[str, Any]:
         "of_the_largest": {"samples": len(largest), **_spread(largest)},
         "uncached_milliseconds": {"samples": len(cold), **_spread(cold)},
         "verify_milliseconds": _spread([_verify(proof) for proof in proofs]),
-        "command_milliseconds": _spread([_command(folder, call) for call in calls[:10]]),
+        "command_milliseconds": _spread(
+            [_command(folder, call) for call in calls[: 1 + min(9, samples // 100)]]
+        ),
         "period": _period(folder, record, payer(0)),
     }
 
