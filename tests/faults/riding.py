@@ -120,10 +120,13 @@ class Ride:
         return len(deliveries) == made and not any(delivery.state in OPEN for delivery in deliveries)
 
     def under_way(self) -> list[tuple[int, bytes]]:
-        """Return nonce and hash of the last transaction of each delivery that a node has taken."""
+        """Return nonce and hash of the last transaction of each delivery that a node has taken.
+
+        One that only fills the gap of a nonce before it stands with the delivery too, and is not meant.
+        """
         sent = self.ledger.deliveries(self.record.domain, [DeliveryState.SENT])
-        last = [self.ledger.attempts(delivery)[-1] for delivery in sent]
-        return [(attempt.nonce, attempt.tx_hash) for attempt in last if attempt.tx_hash is not None]
+        own = [[a for a in self.ledger.attempts(each) if a.nonce == each.nonce][-1] for each in sent]
+        return [(attempt.nonce, attempt.tx_hash) for attempt in own if attempt.tx_hash is not None]
 
     def replaced(self, nonce: int, tx_hash: bytes) -> bool:
         """Tell whether another transaction was made for a nonce after this one."""
