@@ -14,6 +14,7 @@ import numpy as np
 
 from meterbridge.contracts.typed_data import CLAIM_AUTHORIZATION_TYPE, DOMAIN_TYPE, LINE_TYPE, STATEMENT_TYPE
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.arrays import cells
 from meterbridge.domain.errors import BadStatement
 from meterbridge.domain.keccak import DIGEST_BYTES, Bytes2D, keccak256, keccak256_rows
 from meterbridge.domain.units import UINT64_MAX, UINT256_MAX, UsageVector, pack_word, require_int
@@ -141,12 +142,11 @@ def _line_hashes(lines: Sequence[Line]) -> list[bytes]:
     rows[:, 44:64] = _rows_of([line.payer.raw for line in lines])
     rows[:, 64:96] = usage
     rows[:, 96:] = _rows_of([line.head for line in lines])
-    hashes = keccak256_rows(rows).tobytes()
-    return [hashes[at : at + DIGEST_BYTES] for at in range(0, len(hashes), DIGEST_BYTES)]
+    return cells(keccak256_rows(rows).tobytes(), DIGEST_BYTES)
 
 
-def _rows_of(cells: Sequence[bytes]) -> Bytes2D:
-    return np.frombuffer(b"".join(cells), dtype=np.uint8).reshape(len(cells), -1)
+def _rows_of(column: Sequence[bytes]) -> Bytes2D:
+    return np.frombuffer(b"".join(column), dtype=np.uint8).reshape(len(column), -1)
 
 
 def _require_lines(lines: Sequence[Line]) -> None:

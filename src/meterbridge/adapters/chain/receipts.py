@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meterbridge.adapters.chain.abi import load_artifact
+from meterbridge.domain.arrays import cells
 from meterbridge.domain.statements import Domain
 from meterbridge.services.chain_errors import ChainUnavailable
 from meterbridge.services.settling.parcels import ADDRESS_BYTES, LineResults
@@ -70,7 +71,7 @@ def _cut(digits: list[str], width: int) -> list[bytes]:
     Raises:
         ValueError: when they are none, or fewer.
     """
-    joined = bytes.fromhex("".join(digits))
-    if len(joined) != width * len(digits):
-        raise ValueError(f"{len(digits)} values of {width} bytes are {len(joined)} bytes")
-    return [joined[at : at + width] for at in range(0, len(joined), width)]
+    data = bytes.fromhex("".join(digits))
+    if len(data) != width * len(digits):
+        raise ValueError(f"{len(digits)} values of {width} bytes are {len(data)} bytes")
+    return cells(data, width)

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
-from meterbridge.domain.arrays import Ints
+from meterbridge.domain.arrays import Ints, cells
 from meterbridge.domain.events import UsageEvent
 from meterbridge.domain.keccak import keccak256_ragged
 from meterbridge.domain.receipts import LANE_MAX, ReceiptColumns, canonical_details
@@ -203,8 +203,7 @@ def hashed_keys(buffer: np.ndarray, offsets: Ints) -> list[bytes]:
     count = len(offsets) - 1
     words = np.empty((count, KEY_WORDS), dtype=np.uint64)
     hash_keys(buffer, offsets, BLIND_BYTES, 0, count, words)
-    data = words.astype(">u8").tobytes()
-    return [data[at : at + KEY_BYTES] for at in range(0, len(data), KEY_BYTES)]
+    return cells(words.astype(">u8").tobytes(), KEY_BYTES)
 
 
 def _joined(parts: Sequence[Hashed]) -> Hashed:

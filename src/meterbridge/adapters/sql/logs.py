@@ -16,13 +16,13 @@ from meterbridge.adapters.sql.receipts import (
     PENDING,
     SEALED,
     SqlReceipts,
-    cells,
     event_keys,
 )
 from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import BatchRow, RestartRow, TreeNodeRow
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.arrays import cells
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.sum_tree import SumNode
 from meterbridge.domain.units import USAGE_BYTES, UsageVector

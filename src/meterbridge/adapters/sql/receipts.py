@@ -17,6 +17,7 @@ from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS, SqlRegistry
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow, SealedReceiptRow
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.arrays import cells
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns
 from meterbridge.domain.receipts import receipt_id as id_of_event
@@ -366,11 +367,6 @@ def pending_rows(logs: Sequence[int], table: ReceiptTable) -> Iterator[tuple[Any
 def _rows_at(rows: Iterable[tuple[Any, ...]], places: npt.NDArray[np.int64]) -> list[tuple[Any, ...]]:
     found = list(rows)
     return found if len(places) == len(found) else [found[i] for i in places.tolist()]
-
-
-def cells(data: bytes, size: int) -> list[bytes]:
-    """Cut bytes into cells of one size, one for each row of a column."""
-    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _pending_of(rows: Sequence[SqlRow]) -> Pending:

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, func, insert, select
 
 from meterbridge.adapters.sql.database import SqlRow, SqlSelect, insert_row
 from meterbridge.adapters.sql.logs import RESTARTS, SqlLogs
-from meterbridge.adapters.sql.receipts import cells
 from meterbridge.adapters.sql.registry import ACCOUNTS
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.proving import LineHashesRow
 from meterbridge.adapters.tables.usage import StatementLineRow, StatementRow
 from meterbridge.domain.addresses import Address
+from meterbridge.domain.arrays import cells
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.statements import Domain, Line, SignedStatement, Statement
 from meterbridge.domain.sum_tree import Head, LogState, SumNode

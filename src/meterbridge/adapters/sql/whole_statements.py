@@ -13,7 +13,7 @@ from meterbridge.adapters.sql.database import SqlSelect
 from meterbridge.adapters.sql.registry import ACCOUNTS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS
 from meterbridge.domain.addresses import Address
-from meterbridge.domain.arrays import Bytes, Ints
+from meterbridge.domain.arrays import Bytes, Ints, joined
 from meterbridge.domain.errors import LaneOverflow
 from meterbridge.domain.keccak import keccak256_rows
 from meterbridge.domain.statements import Domain
@@ -42,7 +42,7 @@ def read_parcel(connection: Connection, domain: Domain, tariff_id: bytes, digest
         digest=digest,
         signer=Address(bytes(found.signer)),
         signature=bytes(found.signature),
-        payers=_table(payers, ADDRESS_BYTES),
+        payers=joined(payers, ADDRESS_BYTES),
         usage=_net(charges[2], credits_[2]),
         heads=keccak256_rows(_head_rows(charges, credits_)),
     )
@@ -65,10 +65,6 @@ def _lines_of() -> SqlSelect:
 
 
 _LINES_OF: Final = _lines_of()
-
-
-def _table(cells: Column, width: int) -> Bytes:
-    return np.frombuffer(b"".join(cells), dtype=np.uint8).reshape(-1, width)
 
 
 def _net(charges: Column, credits_: Column) -> Ints:
@@ -95,7 +91,7 @@ def _head_rows(*logs: Sequence[Column]) -> Bytes:
     at = 1
     for sizes, hashes, sums in logs:
         rows[:, at : at + 8] = np.array(sizes, dtype=">u8").view(np.uint8).reshape(-1, 8)
-        rows[:, at + 8 : at + 40] = _table(hashes, _WIDTHS["hash"])
-        rows[:, at + 40 : at + 104] = _table(sums, _WIDTHS["sum"])
+        rows[:, at + 8 : at + 40] = joined(hashes, _WIDTHS["hash"])
+        rows[:, at + 40 : at + 104] = joined(sums, _WIDTHS["sum"])
         at += sum(_WIDTHS.values())
     return rows

@@ -13,7 +13,8 @@ from typing import Final, overload
 import numpy as np
 
 from meterbridge.domain.addresses import Address
-from meterbridge.domain.arrays import Bytes, Ints
+from meterbridge.domain.arrays import Bytes, Ints, cells, joined
+from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.price_columns import prices_down
 from meterbridge.domain.statements import Domain, Line, SignedStatement, Statement
 from meterbridge.domain.tariffs import Tariff
@@ -58,9 +59,9 @@ class Parcel:
             digest=signed.digest(),
             signer=signed.signer,
             signature=signed.signature,
-            payers=_bytes_of([line.payer.raw for line in statement.lines], ADDRESS_BYTES),
+            payers=joined((line.payer.raw for line in statement.lines), ADDRESS_BYTES),
             usage=np.frombuffer(lanes, dtype=">i8").astype(np.int64).reshape(count, -1),
-            heads=_bytes_of([line.head for line in statement.lines], 32),
+            heads=joined((line.head for line in statement.lines), DIGEST_BYTES),
         )
 
     def __len__(self) -> int:
@@ -78,8 +79,7 @@ class Parcel:
 
     def payer_list(self) -> list[bytes]:
         """Return the 20 bytes of each payer, in the order of the lines."""
-        joined = self.payers.tobytes()
-        return [joined[at : at + ADDRESS_BYTES] for at in range(0, len(joined), ADDRESS_BYTES)]
+        return cells(self.payers.tobytes(), ADDRESS_BYTES)
 
     def prices(self, tariff: Tariff) -> list[int]:
         """Return what each line's cumulative usage costs, in base units."""
@@ -90,10 +90,6 @@ class Parcel:
         if not self._calldata:
             self._calldata.append(pack())
         return self._calldata[0]
-
-
-def _bytes_of(cells: Sequence[bytes], width: int) -> Bytes:
-    return np.frombuffer(b"".join(cells), dtype=np.uint8).reshape(-1, width)
 
 
 @dataclass(frozen=True, slots=True)
