@@ -31,7 +31,18 @@ contract YesSigner is IERC1271 {
     }
 }
 
-/// What one line of a settlement does, from every state of the account and for every usage. See scripts/prove.
+/// What there is to know about one line before it is settled.
+struct Given {
+    Account before;
+    address payer;
+    RateLanes[2] rates;
+    UsageLanes[2] usage;
+    uint32 sealedAt;
+    uint32 timestamp;
+}
+
+/// What one line of a settlement does, from every state of its account, for every usage at every rate, at any time.
+/// See scripts/prove.
 contract SettleProof {
     OpenSplitter private splitter = new OpenSplitter();
     YesSigner private signer = new YesSigner();
@@ -40,44 +51,76 @@ contract SettleProof {
         splitter.setSigner(address(signer), type(uint64).max);
     }
 
-    /// Draws at most the balance; never more than the price less what was settled; and the same statement draws
-    /// nothing a second time. What leaves the account is in `settled` and in the pot, to the unit.
-    function check_Settle_DrawsWithinTheBalanceAndOnce(
-        Account calldata before,
-        uint64 rate,
-        int64 usage,
-        uint32 sealedAt,
-        address payer
-    ) external {
-        vm.assume(uint256(before.balance) + before.settled <= type(uint112).max);
-        vm.assume(sealedAt != 0 && sealedAt <= block.timestamp);
-        Tariff memory tariff;
-        tariff.provider = address(this);
-        tariff.rates[0] = RateLanes.wrap(rate);
-        bytes32 id = splitter.tariffId(tariff);
-        splitter.put(id, payer, before);
-        Account memory there = splitter.account(id, payer);
-        assert(there.balance == before.balance && there.settled == before.settled);
-        assert(there.sealedAt == before.sealedAt);
+    /// What leaves the balance is in `settled` and in the pot, to the unit; it is at most the balance.
+    function check_Settle_DrawsWithinTheBalance(Given calldata given) external {
+        bytes32 id = _begin(given);
+        uint256 drawn = _settle(given);
+        Account memory then = splitter.account(id, given.payer);
+        assert(drawn <= given.before.balance);
+        assert(then.balance == given.before.balance - drawn);
+        assert(then.settled == given.before.settled + drawn);
+        assert(_pot() == drawn);
+    }
 
+    /// What was ever settled is at most what all the usage costs, or nothing is drawn; and it is exactly that where the
+    /// balance reaches.
+    function check_Settle_DrawsWithinThePrice(Given calldata given) external {
+        _begin(given);
+        uint256 drawn = _settle(given);
+        uint256 worth = Assets.unwrap(splitter.price(_tariff(given), given.usage));
+        uint256 settled = given.before.settled;
+        assert(drawn == 0 || settled + drawn <= worth);
+        bool newer = given.sealedAt >= given.before.sealedAt;
+        if (newer && settled <= worth && worth <= settled + given.before.balance) {
+            assert(settled + drawn == worth);
+        }
+    }
+
+    /// A statement older than the newest draws nothing and leaves the newest's time; any other leaves its own.
+    function check_Settle_KeepsTheNewestTime(Given calldata given) external {
+        bytes32 id = _begin(given);
+        uint256 drawn = _settle(given);
+        uint32 newest = splitter.account(id, given.payer).sealedAt;
+        if (given.sealedAt < given.before.sealedAt) assert(drawn == 0 && newest == given.before.sealedAt);
+        else assert(newest == given.sealedAt);
+    }
+
+    /// The same statement draws nothing a second time, and changes nothing.
+    function check_Settle_DrawsOnce(Given calldata given) external {
+        bytes32 id = _begin(given);
+        uint256 drawn = _settle(given);
+        Account memory once = splitter.account(id, given.payer);
+        assert(_settle(given) == 0);
+        Account memory twice = splitter.account(id, given.payer);
+        assert(twice.balance == once.balance && twice.settled == once.settled);
+        assert(twice.sealedAt == once.sealedAt && _pot() == drawn);
+    }
+
+    function _begin(Given calldata given) private returns (bytes32 id) {
+        vm.assume(uint256(given.before.balance) + given.before.settled <= type(uint112).max);
+        vm.assume(given.sealedAt != 0 && given.sealedAt <= given.timestamp);
+        vm.warp(given.timestamp);
+        id = splitter.tariffId(_tariff(given));
+        splitter.put(id, given.payer, given.before);
+        Account memory there = splitter.account(id, given.payer);
+        assert(there.balance == given.before.balance && there.settled == given.before.settled);
+        assert(there.sealedAt == given.before.sealedAt);
+    }
+
+    function _settle(Given calldata given) private returns (uint256) {
         Line[] memory lines = new Line[](1);
-        lines[0].payer = payer;
-        lines[0].usage[0] = UsageLanes.wrap(uint256(uint64(usage)));
-        uint256 drawn = Assets.unwrap(splitter.settle(address(signer), "", sealedAt, tariff, lines));
-        Account memory then = splitter.account(id, payer);
+        lines[0].payer = given.payer;
+        lines[0].usage = given.usage;
+        return Assets.unwrap(splitter.settle(address(signer), "", given.sealedAt, _tariff(given), lines));
+    }
 
-        assert(drawn <= before.balance);
-        assert(then.balance == before.balance - drawn && then.settled == before.settled + drawn);
-        assert(Assets.unwrap(splitter.pot(tariff.splitId)) == drawn);
-        assert(
-            sealedAt >= before.sealedAt
-                ? then.sealedAt == sealedAt
-                : drawn == 0 && then.sealedAt == before.sealedAt
-        );
-        uint256 worth = Assets.unwrap(splitter.price(tariff, lines[0].usage));
-        assert(drawn == 0 || before.settled + drawn <= worth);
+    function _tariff(Given calldata given) private view returns (Tariff memory tariff) {
+        tariff.provider = address(this);
+        tariff.rates = given.rates;
+        tariff.scale = 6;
+    }
 
-        uint256 again = Assets.unwrap(splitter.settle(address(signer), "", sealedAt, tariff, lines));
-        assert(again == 0);
+    function _pot() private view returns (uint256) {
+        return Assets.unwrap(splitter.pot(bytes32(0)));
     }
 }
