@@ -6,7 +6,7 @@ that takes a few milliseconds; an object for each line and each amount takes lon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, overload
 
@@ -143,6 +143,12 @@ class Draws(Sequence[Draw]):
     drawn: tuple[int, ...]
     skipped: tuple[bool, ...]
 
+    @classmethod
+    def of(cls, draws: Sequence[Draw]) -> Draws:
+        """Return draws as columns."""
+        amounts = tuple(draw.drawn.base_units for draw in draws)
+        return cls(tuple(draw.payer.raw for draw in draws), amounts, tuple(draw.skipped for draw in draws))
+
     def __len__(self) -> int:
         """Return the number of lines."""
         return len(self.payers)
@@ -156,7 +162,3 @@ class Draws(Sequence[Draw]):
         if isinstance(place, slice):
             return Draws(self.payers[place], self.drawn[place], self.skipped[place])
         return Draw(Address(self.payers[place]), AssetAmount(self.drawn[place]), self.skipped[place])
-
-    def rows(self) -> Iterator[tuple[bytes, int, bool]]:
-        """Yield payer, base units, and whether the line was skipped."""
-        return zip(self.payers, self.drawn, self.skipped, strict=True)
