@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from meterbridge.services.corrections import Correction
     from meterbridge.services.metering import ImportReport
     from meterbridge.services.proofs import ReceiptProof
+    from meterbridge.services.proving import Prover
     from meterbridge.services.records import AccountRecord, BatchRecord, TariffRecord
 
 
@@ -32,6 +34,12 @@ class MeteredBooks:
     def tariff(self) -> Tariff:
         """The tariff; its `id` is what payers name."""
         return self._record.tariff
+
+    @cached_property
+    def _prover(self) -> Prover:
+        from meterbridge.services.proving import Prover
+
+        return Prover(self._opened.ledger, self._opened.segments, self._record.id)
 
     @property
     def record_of_tariff(self) -> TariffRecord:
@@ -153,11 +161,7 @@ class MeteredBooks:
         Raises:
             UnknownReceipt, NotSealed: when no statement covers it.
         """
-        from meterbridge.services.proving import prove
-
-        account, receipt_id = self._locate(event_id, source)
-        ledger, segments = self._opened.ledger, self._opened.segments
-        return prove(ledger, segments, account.key, receipt_id, party=party)
+        return self._prover.prove_event(source, event_id, party=party)
 
     def hand_over(self, payer: Address | str, folder: str | Path) -> Path:
         """Write a payer's complete logs and its statements into a folder, with which it proves its bill.

@@ -7,7 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from functools import lru_cache, partial
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -24,6 +25,9 @@ from meterbridge.entrypoints.api.settings import Settings
 from meterbridge.services.credit import Escrows
 from meterbridge.services.ledger_errors import UnknownTariff
 from meterbridge.services.ports import Ledger, Segments, StatementSigner
+from meterbridge.services.proving import Prover
+
+_PROVERS_KEPT: Final = 64
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Deps:
         escrows: what is secured on chain; without it `credit` answers 503.
         now: seconds since 1970.
         close: closes the database, at the very end.
+        prover: proves receipts of a tariff, by its id; what all its proofs share is read once.
         chain_metrics: what the ledger knows of deliveries, of the contract as it was followed, and of alerts,
             in Prometheus' text format.
     """
@@ -56,11 +61,13 @@ class Deps:
     )
     bodies: Bodies = field(init=False)
     rate: RateLimit = field(init=False)
+    prover: Callable[[bytes], Prover] = field(init=False)
     worker: Any = None
 
     def __post_init__(self) -> None:
         self.bodies = Bodies(self.settings.body_bytes, self.settings.inflight_bytes)
         self.rate = RateLimit(self.settings.events_per_second, self.settings.burst_events)
+        self.prover = lru_cache(_PROVERS_KEPT)(partial(Prover, self.ledger, self.segments))
 
     def tariff_of(self, key: ApiKey, named: str | None) -> KnownTariff:
         """Return the tariff that a request means: the one it names, the key's, or the provider's only one.

@@ -19,7 +19,6 @@ from meterbridge.services.credit import credit, read_secured, usual_margin
 from meterbridge.services.exchange import statement_to_json, tariff_record_to_json
 from meterbridge.services.json_fields import hex_of, lanes_of
 from meterbridge.services.proof_json import proof_to_json
-from meterbridge.services.proving import prove
 from meterbridge.services.records import AccountKey, BatchRecord, LogKey, LogKind
 
 router = APIRouter(prefix="/v1", tags=["reading"], responses=documented(401, 403, 404, 422, 503))
@@ -182,7 +181,7 @@ def get_proof(
 ) -> dict[str, Any]:
     """Return the worked proof of a receipt: from its leaf to the statement and a party's part of it."""
     account = _account(deps, key, tariff_id, payer)
-    proof = prove(deps.ledger, deps.segments, account, tariff_id_of(receipt_id), party=party)
+    proof = deps.prover(account.tariff_id).prove(account, tariff_id_of(receipt_id), party=party)
     return proof_to_json(proof)
 
 
