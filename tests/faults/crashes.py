@@ -45,6 +45,11 @@ class Point:
     def __str__(self) -> str:
         return f"{self.where.name.lower()} {self.number}"
 
+    def is_within(self, run: Run) -> bool:
+        """Tell whether the run had as many requests, or commits."""
+        of_requests = self.where in (Where.BEFORE_REQUEST, Where.AFTER_REQUEST)
+        return self.number <= (run.requests if of_requests else run.commits)
+
 
 @dataclass
 class Run:
