@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Connection, delete, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, text, update
 
 from meterbridge.adapters.sql.database import Database, SqlRow, insert_row
 from meterbridge.adapters.tables.assets import DrawRow, SubmissionRow
@@ -18,6 +18,7 @@ from meterbridge.services.settling.parcels import Draws
 
 SUBMISSIONS: Final = table_of(SubmissionRow)
 DRAWS: Final = table_of(DrawRow)
+_BY_HASH: Final = select(SUBMISSIONS).where(SUBMISSIONS.c.tx_hash == bindparam("of_tx"))
 # `AssetColumn` keeps an amount as decimal digits.
 _INSERT_DRAWS: Final = {
     "sqlite": text(
@@ -72,8 +73,7 @@ class SqlAssets:
 
 def store_submission(connection: Connection, submission: SubmissionRecord) -> None:
     """Insert or update a submission within a transaction; see `ports.AssetLedger.record_submission`."""
-    query = select(SUBMISSIONS).where(SUBMISSIONS.c.tx_hash == submission.tx_hash)
-    known = connection.execute(query).one_or_none()
+    known = connection.execute(_BY_HASH, {"of_tx": submission.tx_hash}).one_or_none()
     if known is None:
         row = insert_row(connection, SUBMISSIONS, tx_hash=submission.tx_hash, **_values(submission))
     else:

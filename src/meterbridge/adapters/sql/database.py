@@ -152,7 +152,7 @@ def execute_many(
 
 def insert_row(connection: Connection, table: Table, **values: Any) -> int:
     """Insert one row and return the number that the database gave it."""
-    key = connection.execute(insert(table).values(**values)).inserted_primary_key
+    key = connection.execute(insert(table), values).inserted_primary_key
     if key is None:
         raise LookupError(f"{table.name} gives its rows no key")
     return int(key[0])
