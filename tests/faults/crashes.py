@@ -192,10 +192,10 @@ class Scenario:
             self._job["url"] = proxy.url
             if point is not None:
                 self._until_death(proxy, point)
+            first = 0 if self.run.finished else proxy.requests
             if not self.run.finished:
-                first = proxy.requests
                 self._undisturbed()
-                self.run.requests = proxy.requests - first
+            self.run.requests = proxy.requests - first
         self.run.chain = read_chain(self._stage, SENDERS[0].address, self._since)
         return self.run
 

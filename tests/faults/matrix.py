@@ -54,7 +54,7 @@ def deviations(case: Case, servant: Servant, step: int = 1) -> tuple[int, dict[s
     assert passed >= TRANSITIONS, f"the undisturbed run leaves out {TRANSITIONS - passed}"
     died, wrong = 0, {}
     for point in points_of(calm)[step // 2 :: step]:
-        run, problems = _after(case, servant, point, money_of(calm))
+        run, problems = killed_at(case, servant, point, money_of(calm))
         died += run.killed
         if problems:
             wrong[str(point)] = problems
@@ -73,14 +73,15 @@ def _undisturbed(case: Case, servant: Servant) -> Run:
     raise AssertionError(f"no two of {RUNS_MAX} undisturbed runs were alike")
 
 
-def _after(case: Case, servant: Servant, point: Point, wanted: object) -> tuple[Run, list[str]]:
+def killed_at(case: Case, servant: Servant, point: Point, wanted: object) -> tuple[Run, list[str]]:
+    """Return the run that died at a point, or that has no such point, and what is wrong with it."""
     for _ in range(RUNS_MAX):
         run = case.play(servant, point)
         problems = case.problems(run)
+        if not run.killed and point.is_within(run):
+            problems.append("the process passed this point and was not killed")
         if problems or run.killed:
             break
-    if not run.killed and point.is_within(run):
-        problems.append("the process passed this point and was not killed")
     if not problems and money_of(run) != wanted:
         problems.append(f"the chain ends as {money_of(run)}, not as {wanted}")
     return run, problems

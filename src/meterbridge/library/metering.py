@@ -183,6 +183,9 @@ class MeteredBooks:
 
         found = self._opened.ledger.locate(self._record.id, source, event_id)
         if found is None:
-            raise UnknownReceipt(f"no receipt of event {event_id!r} by {source!r} is here", event_id)
+            raise UnknownReceipt(
+                f"no receipt of event {event_id!r} by {source!r} is here; name who reported it",
+                event_id,
+            )
         log, receipt_id = found
         return self._opened.ledger.account(log.account), receipt_id

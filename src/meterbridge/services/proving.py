@@ -73,7 +73,7 @@ class Prover:
         found = self._ledger.locate(self._record.id, source, event_id)
         if found is None:
             raise UnknownReceipt(
-                f"no receipt of event {event_id!r} by {source!r} is here; --source names who reported it",
+                f"no receipt of event {event_id!r} by {source!r} is here; name who reported it",
                 event_id,
             )
         log, receipt_id = found

@@ -23,7 +23,7 @@ from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount, Rates, UsageVector
 from meterbridge.services.chain_errors import ChainUnavailable
 from meterbridge.services.records import Draw
-from meterbridge.services.settling.parcels import LineResult, Parcel
+from meterbridge.services.settling.parcels import Draws, LineResult, Parcel
 from meterbridge.services.settling.ports import Unsigned
 
 DOMAIN = Domain(31_337, Address(b"\x41" * 20))
@@ -209,3 +209,20 @@ def test_outbox_transaction_is_the_one_that_eth_account_signs(
         }
     )
     assert KeySender(LocalSigner(key)).sign(sent) == bytes(oracle.raw_transaction)
+
+
+@pytest.mark.parametrize(
+    ("payers", "drawn", "skipped"),
+    [
+        ((b"\x01" * 20,), (1, 2), (False,)),
+        ((b"\x01" * 20, b"\x02" * 20), (1,), (False, False)),
+        ((b"\x01" * 20,), (1,), ()),
+        ((b"\x01" * 19,), (1,), (False,)),
+        ((b"\x01" * 19, b"\x02" * 21), (1, 2), (False, False)),
+    ],
+)
+def test_draws_that_do_not_stand_side_by_side_are_refused(
+    payers: tuple[bytes, ...], drawn: tuple[int, ...], skipped: tuple[bool, ...]
+) -> None:
+    with pytest.raises(ValueError, match="payers of 20 bytes"):
+        Draws(payers, drawn, skipped)

@@ -27,7 +27,8 @@ from meterbridge.services.ledger_errors import UnknownTariff
 from meterbridge.services.ports import Ledger, Segments, StatementSigner
 from meterbridge.services.proving import Prover
 
-_PROVERS_KEPT: Final = 64
+_PROVERS_KEPT: Final = 16
+"""Tariffs; the shares of a hundred thousand parties take 50 MB."""
 
 
 @dataclass(slots=True)

@@ -143,6 +143,15 @@ class Draws(Sequence[Draw]):
     drawn: tuple[int, ...]
     skipped: tuple[bool, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse columns that do not stand side by side: an amount would be another payer's."""
+        lengths = {len(self.payers), len(self.drawn), len(self.skipped)}
+        if len(lengths) != 1 or any(len(payer) != ADDRESS_BYTES for payer in self.payers):
+            raise ValueError(
+                f"{len(self.payers)} payers of {ADDRESS_BYTES} bytes need as many amounts and flags, "
+                f"not {len(self.drawn)} and {len(self.skipped)}"
+            )
+
     @classmethod
     def of(cls, draws: Sequence[Draw]) -> Draws:
         """Return draws as columns."""
