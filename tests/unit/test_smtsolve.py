@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -24,9 +25,9 @@ def smtsolve() -> ModuleType:
     return module
 
 
-def parse(text: str) -> list[object]:
+def parse(text: str) -> list[Any]:
     """Return the S-expressions of a text as nested lists."""
-    stack: list[list[object]] = [[]]
+    stack: list[list[Any]] = [[]]
     for token in TERM.findall(text):
         if token == "(":
             stack.append([])
@@ -43,15 +44,14 @@ class Reader:
 
     def __init__(self, query: str, width: int) -> None:
         self.mask = 2**width - 1
-        self.functions: dict[str, tuple[list[str], object]] = {}
+        self.functions: dict[str, tuple[list[str], Any]] = {}
         for term in parse(query):
             if isinstance(term, list) and term[0] == "define-fun":
                 self.functions[term[1]] = ([name for name, _ in term[2]], term[4])
 
-    def value(self, term: object, names: dict[str, int]) -> int:
+    def value(self, term: Any, names: dict[str, int]) -> int:
         if isinstance(term, str):
             return names[term]
-        assert isinstance(term, list)
         head = term[0]
         if head == "_":
             return int(term[1].removeprefix("bv"))
@@ -62,12 +62,13 @@ class Reader:
         if head in self.functions:
             wanted, body = self.functions[head]
             return self.value(body, dict(zip(wanted, found, strict=True)))
-        return {
+        found_by: dict[str, Callable[[], int]] = {
             "bvmul": lambda: found[0] * found[1],
             "bvsub": lambda: found[0] - found[1],
             "bvshl": lambda: found[0] << found[1],
             "bvneg": lambda: -found[0],
-        }[head]() & self.mask
+        }
+        return found_by[head]() & self.mask
 
 
 DECLARED = "(declare-fun a () (_ BitVec 8))\n"
@@ -79,7 +80,7 @@ def test_a_multiplication_by_a_constant_keeps_its_value(factor: int) -> None:
     query = f"{DECLARED}(assert (= a (bvmul (_ bv{factor} 8) a)))"
     written = smtsolve().rewritten(query)
     assert ("bvmul" in written) == (factor not in {2**power - 1 for power in range(9)})
-    term = parse(written)[-1][1][2]  # type: ignore[index]
+    term = parse(written)[-1][1][2]
     reader = Reader(written, 8)
     assert [reader.value(term, {"a": a}) for a in range(256)] == [factor * a % 256 for a in range(256)]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from meterbridge.domain.errors import OutOfBounds
 from meterbridge.domain.keccak import keccak256
 
+ADDRESS_BYTES: Final = 20
 _PATTERN = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -23,8 +24,8 @@ class Address:
     raw: bytes
 
     def __post_init__(self) -> None:
-        if not isinstance(self.raw, bytes) or len(self.raw) != 20:
-            raise OutOfBounds(f"an address is 20 bytes, not {self.raw!r}", self.raw)
+        if not isinstance(self.raw, bytes) or len(self.raw) != ADDRESS_BYTES:
+            raise OutOfBounds(f"an address is {ADDRESS_BYTES} bytes, not {self.raw!r}", self.raw)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
+from meterbridge.domain.arrays import joined
 from meterbridge.domain.errors import BadBatch, OutOfBounds, ProtocolError
 from meterbridge.domain.keccak import DIGEST_BYTES, ZERO32, keccak256, keccak256_rows
 from meterbridge.domain.sum_tree import Hashes, Lanes, NodeColumns, SumNode, SumTree, usage_bytes
@@ -180,10 +181,10 @@ class ReceiptColumns:
     def of(cls, receipts: Sequence[Receipt]) -> Self:
         """Turn receipts into columns."""
         return cls(
-            ids=_stack([r.id for r in receipts]),
+            ids=joined((r.id for r in receipts), DIGEST_BYTES),
             occurred_at=np.array([r.occurred_at for r in receipts], dtype=np.int64),
             usage=np.array([r.usage.lanes for r in receipts], dtype=np.int64).reshape(-1, LANES),
-            details=_stack([r.details for r in receipts]),
+            details=joined((r.details for r in receipts), DIGEST_BYTES),
         )
 
     def __len__(self) -> int:
@@ -227,10 +228,6 @@ def _require_range(name: str, values: npt.NDArray[np.int64], high: int) -> None:
     if wrong.any():
         first = int(values[wrong][0])
         raise OutOfBounds(f"{name} is {first}; it must be from 0 to {high}", first)
-
-
-def _stack(digests: Sequence[bytes]) -> Hashes:
-    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def batch_tree(receipts: ReceiptColumns) -> SumTree:

@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from meterbridge.contracts.typed_data import CLAIM_AUTHORIZATION_TYPE, DOMAIN_TYPE, LINE_TYPE, STATEMENT_TYPE
-from meterbridge.domain.addresses import Address
-from meterbridge.domain.arrays import cells
+from meterbridge.domain.addresses import ADDRESS_BYTES, Address
+from meterbridge.domain.arrays import cells, joined
 from meterbridge.domain.errors import BadStatement
-from meterbridge.domain.keccak import DIGEST_BYTES, Bytes2D, keccak256, keccak256_rows
-from meterbridge.domain.units import UINT64_MAX, UINT256_MAX, UsageVector, pack_word, require_int
+from meterbridge.domain.keccak import DIGEST_BYTES, keccak256, keccak256_rows
+from meterbridge.domain.units import UINT64_MAX, UINT256_MAX, USAGE_BYTES, UsageVector, pack_word, require_int
 
 DOMAIN_NAME: Final = "Meterbridge"
 DOMAIN_VERSION: Final = "1"
@@ -136,17 +136,13 @@ def statement_hash(tariff_id: bytes, sealed_at: int, line_hashes: Sequence[bytes
 
 def _line_hashes(lines: Sequence[Line]) -> list[bytes]:
     """Return the struct hash of each line: what `Line.struct_hash` says, all lines at once."""
-    usage = keccak256_rows(_rows_of([line.usage.to_bytes() for line in lines]))
+    usage = keccak256_rows(joined((line.usage.to_bytes() for line in lines), USAGE_BYTES))
     rows = np.zeros((len(lines), 4 * DIGEST_BYTES), dtype=np.uint8)
     rows[:, :32] = np.frombuffer(_LINE_HASH, dtype=np.uint8)
-    rows[:, 44:64] = _rows_of([line.payer.raw for line in lines])
+    rows[:, 44:64] = joined((line.payer.raw for line in lines), ADDRESS_BYTES)
     rows[:, 64:96] = usage
-    rows[:, 96:] = _rows_of([line.head for line in lines])
+    rows[:, 96:] = joined((line.head for line in lines), DIGEST_BYTES)
     return cells(keccak256_rows(rows).tobytes(), DIGEST_BYTES)
-
-
-def _rows_of(column: Sequence[bytes]) -> Bytes2D:
-    return np.frombuffer(b"".join(column), dtype=np.uint8).reshape(len(column), -1)
 
 
 def _require_lines(lines: Sequence[Line]) -> None:

@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 
 from meterbridge.adapters.chain.abi import load_artifact
-from meterbridge.domain.addresses import Address
+from meterbridge.domain.addresses import ADDRESS_BYTES, Address
 from meterbridge.domain.errors import BadSignature
 from meterbridge.domain.signatures import SIGNATURE_BYTES, compact_signature, require_signed_by
 from meterbridge.domain.splits import Party, ShareProof, Split
 from meterbridge.domain.statements import ClaimAuthorization, SignedStatement
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount, pack_word
-from meterbridge.services.settling.parcels import ADDRESS_BYTES, Parcel
+from meterbridge.services.settling.parcels import Parcel
 
 _ABI: Final = load_artifact("SettlementSplitter").abi
 _WORD: Final = 32

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meterbridge.adapters.chain.abi import load_artifact
-from meterbridge.domain.arrays import Bytes
+from meterbridge.domain.arrays import Bytes, cells
 from meterbridge.domain.units import pack_word
 from meterbridge.services.chain_errors import ChainUnavailable
 
@@ -68,5 +68,4 @@ def _numbers(words: Bytes) -> list[int]:
     if not words[:, : _WORD - 8].any():
         small: npt.NDArray[np.uint64] = np.ascontiguousarray(words[:, _WORD - 8 :]).view(">u8")[:, 0]
         return [int(number) for number in small.tolist()]
-    joined = words.tobytes()
-    return [int.from_bytes(joined[at : at + _WORD], "big") for at in range(0, len(joined), _WORD)]
+    return [int.from_bytes(word, "big") for word in cells(words.tobytes(), _WORD)]

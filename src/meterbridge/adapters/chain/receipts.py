@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meterbridge.adapters.chain.abi import load_artifact
+from meterbridge.domain.addresses import ADDRESS_BYTES
 from meterbridge.domain.arrays import cells
 from meterbridge.domain.statements import Domain
 from meterbridge.services.chain_errors import ChainUnavailable
-from meterbridge.services.settling.parcels import ADDRESS_BYTES, LineResults
+from meterbridge.services.settling.parcels import LineResults
 from meterbridge.services.settling.ports import MinedTransaction
 
 _TOPICS: Final = {

@@ -17,7 +17,7 @@ from meterbridge.adapters.sql.registry import ACCOUNTS, LOGS, SqlRegistry
 from meterbridge.adapters.tables.base import table_of
 from meterbridge.adapters.tables.usage import PendingReceiptRow, ReceiptIndexRow, SealedReceiptRow
 from meterbridge.domain.addresses import Address
-from meterbridge.domain.arrays import cells
+from meterbridge.domain.arrays import cells, joined
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.receipts import ReceiptColumns
 from meterbridge.domain.receipts import receipt_id as id_of_event
@@ -373,9 +373,9 @@ def _pending_of(rows: Sequence[SqlRow]) -> Pending:
     columns = list(zip(*rows, strict=True)) if rows else [()] * 8
     arrivals, ids, times, usage, hashes, sources, event_ids, details = columns
     receipts = ReceiptColumns(
-        ids=np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, DIGEST_BYTES),
+        ids=joined(ids, DIGEST_BYTES),
         occurred_at=np.array(times, dtype=np.int64),
         usage=np.frombuffer(b"".join(usage), dtype=">i8").astype(np.int64).reshape(-1, LANES),
-        details=np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, DIGEST_BYTES),
+        details=joined(hashes, DIGEST_BYTES),
     )
     return Pending(np.array(arrivals, dtype=np.int64), ReceiptTable(receipts, sources, event_ids, details))

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, LargeBinary, bindparam, select, type_coerce
 from meterbridge.adapters.sql.database import SqlSelect
 from meterbridge.adapters.sql.registry import ACCOUNTS
 from meterbridge.adapters.sql.statements import LINES, STATEMENTS
-from meterbridge.domain.addresses import Address
+from meterbridge.domain.addresses import ADDRESS_BYTES, Address
 from meterbridge.domain.arrays import Bytes, Ints, joined
 from meterbridge.domain.errors import LaneOverflow
 from meterbridge.domain.keccak import keccak256_rows
 from meterbridge.domain.statements import Domain
-from meterbridge.services.settling.parcels import ADDRESS_BYTES, Parcel
+from meterbridge.services.settling.parcels import Parcel
 
 _HEAD_PREFIX: Final = 3
 _WIDTHS: Final = {"size": 8, "hash": 32, "sum": 64}

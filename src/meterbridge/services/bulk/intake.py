@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from meterbridge.domain.arrays import Bytes, Ints
+from meterbridge.domain.arrays import Ints, joined
 from meterbridge.domain.errors import OutOfBounds
 from meterbridge.domain.receipt_rows import RECEIPT
 from meterbridge.domain.vector_code import cores
@@ -49,7 +49,7 @@ class Intake:
     ) -> None:
         """Begin with an empty pool for receipts of as many accounts as there are blinds."""
         self._pool = ReceiptPool(size.rows, size.text_bytes)
-        self._blinds: Bytes = np.frombuffer(b"".join(blinds), dtype=np.uint8).reshape(-1, 32)
+        self._blinds = joined(blinds, 32)
         self._sources, self._details, self._spilling = sources, details, spilling
         self._counts = np.zeros(len(blinds), dtype=np.int64)
         self._changed = threading.Condition()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, overload
+from typing import overload
 
 import numpy as np
 
-from meterbridge.domain.addresses import Address
+from meterbridge.domain.addresses import ADDRESS_BYTES, Address
 from meterbridge.domain.arrays import Bytes, Ints, cells, joined
 from meterbridge.domain.keccak import DIGEST_BYTES
 from meterbridge.domain.price_columns import prices_down
@@ -20,8 +20,6 @@ from meterbridge.domain.statements import Domain, Line, SignedStatement, Stateme
 from meterbridge.domain.tariffs import Tariff
 from meterbridge.domain.units import AssetAmount, UsageVector
 from meterbridge.services.records import Draw
-
-ADDRESS_BYTES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
