@@ -6,7 +6,7 @@ import runpy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from meterbridge.adapters.signers import LocalSigner
 from meterbridge.domain.addresses import Address
 from meterbridge.domain.units import AssetAmount
 from meterbridge.services.settling.policy import Policy
+from meterbridge.services.settling.ports import Answer
 from meterbridge.services.settling.records import Delivery
-from meterbridge.services.settling.settler import Settler, StepReport
+from meterbridge.services.settling.settler import Settler
 
 ANVIL = Path(__file__).resolve().parents[2] / "bench" / "_anvil.py"
 QUICK = {"poll_seconds": 0, "retry_seconds_max": 0, "recheck_seconds": 0, "bump_after_seconds": 0}
@@ -35,19 +36,19 @@ def node(*arguments: str) -> Iterator[str]:
         yield str(w3.provider.endpoint_uri)
 
 
-class Patient(Settler):
-    """Where the node mines by itself, a pass ends when it has: a busy machine takes a moment."""
+class Patient(DeliveryClient):
+    """Where the node mines by itself, waits for it after a broadcast: a busy machine takes a moment."""
 
-    town: Town
+    def __init__(self, town: Town, endpoints: Endpoints) -> None:
+        super().__init__(endpoints, town.books.record.domain)
+        self.town = town
 
-    def step(self, *, hurry: bool = False) -> StepReport:
-        report = super().step(hurry=hurry)
+    def broadcast(self, raw: bytes) -> Answer:
+        answer = super().broadcast(raw)
         deadline = time.monotonic() + 120
-        while self.town.mines_itself and "sent" in self.town.states() and time.monotonic() < deadline:
-            time.sleep(0.05)
-            more = super().step(hurry=True)
-            report = replace(more, enrolled=report.enrolled, moved=report.moved + more.moved)
-        return report
+        while self.town.mines_itself and self.town.waits_for_a_block() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return answer
 
 
 @dataclass
@@ -107,7 +108,7 @@ class Town:
 
     def chain(self, *urls: str, quorum: int = 1) -> DeliveryClient:
         endpoints = Endpoints(list(urls) or [self.url], quorum, timeout=60)
-        return DeliveryClient(endpoints, self.books.record.domain)
+        return Patient(self, endpoints)
 
     def settler(
         self, *urls: str, sender: Any = None, clock: Any = time.time, quorum: int = 1, **policy: Any
@@ -148,6 +149,10 @@ class Town:
         finally:
             self.rpc("evm_setAutomine", True)
             self.mines_itself = True
+
+    def waits_for_a_block(self) -> bool:
+        """Say whether the node has a transaction that its next block can take."""
+        return int(self.rpc("txpool_status")["pending"], 16) > 0
 
     def mine(self, blocks: int = 1) -> None:
         self.rpc("anvil_mine", hex(blocks))
