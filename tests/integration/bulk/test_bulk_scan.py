@@ -180,6 +180,40 @@ def test_plain_files_are_read_at_once(write: Any, tmp_path: Path) -> None:
     assert found.one_by_one == 0
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "null\n",  # Arrow's reader of JSON ends the process where a block begins with it
+        "null\n" * 3,
+        "\n%s%s\n",  # a blank line and two objects in one are as many lines as objects
+        '{"a":\n1}%s\n',
+        " \n[%s,\n%s]\n",
+        "%s %s\n\r\n",
+        '"%s\n',
+        "\ufeff%s\n",
+        "%s,\n",
+    ],
+)
+@pytest.mark.parametrize("size", [100, 10**6])
+def test_odd_lines_are_told_by_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_by_row: Callable[..., Scanned], odd: str, size: int
+) -> None:
+    monkeypatch.setattr(scan, "BLOCK_BYTES", size)
+    monkeypatch.setattr("meterbridge.adapters.formats.lines.CHUNK_BYTES", size)
+    table = [dict(zip(COLUMNS, call, strict=True)) for call in make_calls(20, PAYERS)]
+    as_ndjson(tmp_path / "calls", table)
+    lines = (tmp_path / "calls").read_text().splitlines(keepends=True)
+    line = lines[7].removesuffix("\n")
+    odd = odd % ((line,) * odd.count("%s"))
+    for at in (1, 5, 20):
+        path = tmp_path / f"odd-{at}"
+        path.write_bytes("".join([*lines[:at], odd, *lines[at:]]).encode())
+        found, wanted = Scanned(path), row_by_row(path)
+        assert (found.rows, found.refused) == (wanted.rows, wanted.refused)
+        assert len(found.rows) == 20
+        assert found.refused
+
+
 @pytest.mark.parametrize("size", [200, 3_000, 10**6])
 def test_blocks_of_lines_keep_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_by_row: Callable[..., Scanned], size: int

@@ -118,6 +118,8 @@ class JsonBlock:
 
     def table(self) -> Any | None:
         """See `Block`; nested objects become columns with dotted names."""
+        if not _one_object_a_line(self.data):
+            return None
         try:
             found = pyarrow.json.read_json(
                 BytesIO(self.data), pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1)
@@ -173,3 +175,15 @@ def split_lines(data: bytes, first: int) -> Iterator[NumberedLine]:
 
 def _count_lines(data: bytes) -> int:
     return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def _one_object_a_line(data: bytes) -> bool:
+    """Say whether each line begins and ends as an object does, so that no object goes on in the next.
+
+    Arrow reads values whatever lines they are on, passes over blank lines, and ends the process at a first
+    line that holds null. Lines that hold two objects are told by their count.
+    """
+    lines = _count_lines(data)
+    begins = data.startswith(b"{") + data.count(b"\n{")
+    ends = data.count(b"}\n") + data.count(b"}\r\n") + data.endswith(b"}")
+    return begins == lines and ends == lines
