@@ -84,6 +84,9 @@ class Frame:
     def select(self, *columns: str) -> Frame:
         return self
 
+    def localCheckpoint(self, eager: bool) -> Frame:  # noqa: N802
+        return self.persist(None)
+
     def persist(self, level: object) -> Frame:
         found: list[Partitions] = []
 

@@ -32,8 +32,9 @@ from spark_world import logs_of, require_same_store, require_sound, seal_on
 
 from meterbridge.adapters.bulk.scan import Files
 from meterbridge.adapters.bulk.stores import OPTIONS_VARIABLE, Store, StoreUnreachable
+from meterbridge.adapters.formats.errors import BadFile
 from meterbridge.adapters.spark.files import LocalAttempts
-from meterbridge.adapters.spark.session import spark_session
+from meterbridge.adapters.spark.session import SparkFailed, spark_session
 from meterbridge.adapters.spark.sources import SparkSource
 
 World = Callable[..., Any]
@@ -112,6 +113,38 @@ def test_the_root_is_the_same_on_any_number_of_partitions_in_any_order(
     assert (report.sealed, report.repeated, report.totals) == (6000, len(doubled) - 6000, alone.totals)
     assert logs_of(one) == logs_of(many)
     require_same_store(one.folder / "segments", many.folder / "segments")
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        (SparkSource("iceberg", ["/a"], Files([], MAP)), "iceberg-spark-runtime-4"),
+        (SparkSource("kafka", [], Files([], MAP)), "--packages org.apache.spark:spark-sql-kafka-0-10_2.13:4"),
+        (SparkSource("nothing", [], Files([], MAP)), "no connector 'nothing': add it by --packages"),
+        (SparkSource("delta", ["/a"], Files([], MAP)), "start the session with it"),
+        (SparkSource("orc", ["/no/such/folder"], Files([], MAP)), "Path does not exist"),
+        (
+            SparkSource("jdbc", [], Files([], MAP), {"url": "jdbc:nothing:a", "dbtable": "a"}),
+            "Spark gave up: No suitable driver",
+        ),
+    ],
+)
+def test_what_spark_cannot_read_is_told_in_one_line(
+    spark: Any, new_bulk: World, source: SparkSource, advice: str
+) -> None:
+    world = new_bulk(payers=2)
+    with pytest.raises(SparkFailed) as told:
+        seal_on(spark, world, source=source)
+    assert advice in str(told.value)
+    assert "\n" not in str(told.value)
+    assert [size for size, *_ in logs_of(world)] == [0, 0]
+
+
+@pytest.mark.parametrize("format", ["delta", "Iceberg"])
+def test_tables_whose_rows_move_need_a_column_of_ids(spark: Any, new_bulk: World, format: str) -> None:
+    numbered = MAP.parse("id=#row time_ms=time payer=customer input=input")
+    with pytest.raises(BadFile, match="name a column of ids"):
+        seal_on(spark, new_bulk(payers=2), source=SparkSource(format, ["/a"], Files([], numbered)))
 
 
 @pytest.mark.parametrize("victim", [EXECUTOR, PYTHON_WORKER])
@@ -206,7 +239,7 @@ def test_records_of_a_topic_are_sealed_and_told_by_partition_and_offset(
     source = SparkSource("stream", [], Files([], MAP), options)
     report = seal_on(spark, world, source=source, skip_bad=True)
     assert world.roots(report) == expected(calls[:7] + calls[8:])
-    assert [(file, bad.row_number) for file, bad in report.bad] == [("stream calls/1", 3)]
+    assert [(file, bad.row_number) for file, bad in report.bad] == [("stream calls-1", 3)]
 
 
 @pytest.mark.long

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ import pytest
 
 pytest.importorskip("pyspark", reason='PySpark is not installed: pip install "meterbridge[spark]"')
 
-from bulk_world import MAP, START, Call, expected, make_calls, write_csv, write_ndjson, write_parquet
-from spark_world import Stepwise, logs_of, require_same_store, require_sound, seal_on
+from bulk_world import COLUMNS, MAP, START, Call, expected, make_calls, write_csv, write_ndjson, write_parquet
+from spark_world import Frame, Stepwise, logs_of, require_same_store, require_sound, seal_on
 
 from meterbridge.adapters.bulk.scan import Files
 from meterbridge.adapters.bulk.stores import Store
 from meterbridge.adapters.formats.errors import BadFile
-from meterbridge.adapters.spark.cells import Cells, count_cells, cuts_of
+from meterbridge.adapters.spark.cells import Cells, checksum, count_cells, cuts_of
+from meterbridge.adapters.spark.rows import CHANGE, FILE, NOT_CALLS, ROW, VALUE, RowReader
+from meterbridge.adapters.spark.sealing import SparkOptions, SparkSealing
+from meterbridge.adapters.spark.sources import FileSource, Input
+from meterbridge.adapters.spark.store import SparkSeals
+from meterbridge.adapters.spark.work import TaskFailed
 from meterbridge.domain.receipt_rows import RECEIPT
 from meterbridge.services.bulk import plan as plans
 from meterbridge.services.bulk.plan import SealPlan
@@ -194,6 +201,7 @@ def test_cells_tell_ranks_exactly() -> None:
     rows = np.zeros(40_000, dtype=RECEIPT)
     rows["account"] = np.minimum(chance.geometric(0.3, len(rows)), 9)
     rows["id"] = chance.integers(0, 2**64, (len(rows), 4), dtype=np.uint64)
+    rows["leaf"] = chance.integers(0, 2**64, (len(rows), 4), dtype=np.uint64)
     order = np.lexsort((rows["id"][:, 0].byteswap(), rows["account"]))
     rows = rows[order]
     whose = chance.integers(0, 3, len(rows))
@@ -206,11 +214,118 @@ def test_cells_tell_ranks_exactly() -> None:
     for cut in cuts_of(plan, cells):
         first, stop = cut.low.within(rows), cut.high.within(rows)
         assert (first, stop - first) == (cut.first, cut.size)
+        assert cut.checksum == checksum(rows[first:stop]) != checksum(rows[first : stop - 1])
+
+
+@pytest.mark.parametrize(
+    "change", [{"output": 9}, {"time": START + 1}, {"id": "another"}, {"model": "other"}]
+)
+def test_input_that_changes_while_it_is_sealed_is_refused(
+    new_bulk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """Nothing is kept between actions, as where a worker is lost, and one call of as many is another now."""
+    for keeping in ("persist", "localCheckpoint"):
+        monkeypatch.setattr(Frame, keeping, lambda self, *_, **__: self)
+    calls, path = make_calls(300, 3), tmp_path / "calls.parquet"
+    write_parquet(path, calls)
+    world = new_bulk(payers=3)
+    sealing = SparkSealing(world.bulk.ledger, SparkSeals(world.bulk.seals), Stepwise())
+    changed = [*calls[:7], calls[7]._replace(**change), *calls[8:]]
+
+    def on_stage(name: str) -> None:
+        if name == "write":
+            write_parquet(path, changed)
+
+    with pytest.raises(TaskFailed, match="changed while it was sealed; seal again"):
+        sealing.seal(world.record.id, FileSource(Files([path], MAP)), SparkOptions(), on_stage)
+    assert [size for size, *_ in logs_of(world)] == [0, 0, 0]
+    write_parquet(path, calls)
+    assert world.roots(seal_on(Stepwise(), world, path)) == expected(calls)
+
+
+@dataclass
+class Rows:
+    """A connector's rows, as its tasks are given them."""
+
+    table: pa.Table
+    files: Files
+    is_json: bool = False
+
+    def open(self, spark: Any, _partitions: int) -> Input:
+        columns = [name for name in self.table.column_names if name not in NOT_CALLS]
+        batches = self.table.to_batches(max_chunksize=100)
+        frame: Any = Frame(spark, lambda: [batches])
+        return Input(frame, RowReader(self.files, "lake", columns, self.is_json), None)
+
+
+def rows_of(calls: list[Call], **more: list[Any]) -> pa.Table:
+    columns = {name: [getattr(call, name) for call in calls] for name in COLUMNS}
+    return pa.table(columns | {name: more.get(name, [None] * len(calls)) for name in (FILE, ROW)} | more)
+
+
+def test_rows_between_deleted_ones_keep_their_numbers(new_bulk: World) -> None:
+    calls = make_calls(1000, 4)
+    kept = [n for n in range(1000) if n % 10]  # every tenth was deleted, as by a vector of deletions
+    for at in (333, 777):
+        calls[at] = calls[at]._replace(customer="nobody")
+    table = rows_of(
+        [calls[n] for n in kept],
+        **{FILE: [f"file:/lake/{n // 500}%20a.parquet" for n in kept], ROW: [n % 500 + 1 for n in kept]},
+    )
+    world, column_map = new_bulk(payers=4), MAP
+    report = seal_on(Stepwise(), world, source=Rows(table, Files([], column_map)), skip_bad=True)
+    assert world.roots(report) == expected([calls[n] for n in kept if n not in (333, 777)])
+    told = sorted((file, bad.row_number) for file, bad in report.bad)
+    assert told == [("/lake/0 a.parquet", 334), ("/lake/1 a.parquet", 278)]
+
+
+def test_rows_without_numbers_say_where_they_were_counted(new_bulk: World) -> None:
+    calls = make_calls(300, 3)
+    calls[250] = calls[250]._replace(customer="nobody")
+    table = rows_of(calls, **{FILE: ["s3://lake/b"] * 200 + ["s3://lake/a"] * 100})
+    world = new_bulk(payers=3)
+    report = seal_on(Stepwise(), world, source=Rows(table, Files([], MAP)), skip_bad=True)
+    [(file, bad)] = report.bad
+    assert file == "s3://lake/a, rows counted in lake, partition 0"
+    assert bad.row_number == 251
+
+
+def test_changes_of_a_table_are_no_calls(new_bulk: World) -> None:
+    calls = make_calls(300, 3)
+    changes = ["insert"] * 300
+    changes[5:8] = ["update_preimage", "update_postimage", "delete"]
+    table = rows_of(calls, **{CHANGE: changes})
+    world = new_bulk(payers=3)
+    with pytest.raises(BadUsage, match=r"row 6: the row is a change \(update_preimage\)"):
+        seal_on(Stepwise(), world, source=Rows(table, Files([], MAP)))
+    report = seal_on(Stepwise(), world, source=Rows(table, Files([], MAP)), skip_bad=True)
+    assert [bad.row_number for _, bad in report.bad] == [6, 7, 8]
+    assert world.roots(report) == expected(calls[:5] + calls[8:])
+
+
+def test_records_of_a_topic_are_told_by_their_offsets(new_bulk: World, tmp_path: Path) -> None:
+    """Records without a value, blank ones, and ones over several lines; offsets leave gaps."""
+    calls = make_calls(60, 3)
+    records: list[bytes | None] = list(write_ndjson(tmp_path / "calls", calls).read_bytes().splitlines())
+    good = json.loads(records[20] or b"")
+    records[20] = json.dumps(good, indent=2).encode() + b" \n"
+    records[30:33] = [None, b"", b" \r\n"]
+    records[33] = (records[33] or b"").replace(b'"id": "', b'"id": "a\n', 1)
+    records[34] = (records[34] or b"") * 2
+    records[35] = b"null"
+    records[36] = b"\xff" + (records[36] or b"")
+    offsets = [2 * n for n in range(60)]
+    table = pa.table({VALUE: records, FILE: ["kafka calls-3"] * 60, ROW: offsets})
+    world = new_bulk(payers=3)
+    source = Rows(table, Files([], MAP), is_json=True)
+    with pytest.raises(BadUsage, match=r"row 60: .*null, or a record nothing.*kafka calls-3"):
+        seal_on(Stepwise(), world, source=source)
+    report = seal_on(Stepwise(), world, source=source, skip_bad=True)
+    assert [bad.row_number for _, bad in report.bad] == [60, 62, 64, 66, 68, 70, 72]
+    assert world.roots(report) == expected(calls[:30] + calls[37:])
 
 
 def test_options_of_files_reach_the_tasks(new_bulk: World, tmp_path: Path) -> None:
-    from meterbridge.adapters.spark.sources import FileSource
-
     calls = [c._replace(customer="") for c in make_calls(50, 1)]
     table = pa.table({"id": [c.id for c in calls], "time": [c.time for c in calls], "input": [7] * 50})
     pq.write_table(table, tmp_path / "calls.parquet")

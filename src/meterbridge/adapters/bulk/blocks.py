@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from meterbridge.adapters.formats.lines import LINE_BYTES_MAX
 from meterbridge.adapters.formats.ndjson_rows import ndjson_rows
 from meterbridge.adapters.formats.parquet_rows import exact_values
 from meterbridge.adapters.formats.rows import BadRow, RawRow
+from meterbridge.domain.arrays import Ints
 
 NumberedLine = tuple[int, bytes | BadRow]
 
@@ -27,11 +28,16 @@ class Block(Protocol):
 
     Attributes:
         first_row: number of the first, as in `UsageRow`.
+        numbers: of each row, where others stood between them; None where none did.
     """
 
     @property
     def first_row(self) -> int:
         """The number of the first row."""
+
+    @property
+    def numbers(self) -> Ints | None:
+        """The number of each row, where they do not just follow each other."""
 
     def table(self) -> Any | None:
         """Return a pyarrow Table with one line a row; None where only `rows` tells right."""
@@ -45,10 +51,11 @@ class Block(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParquetBlock:
-    """A slice of a row group."""
+    """A slice of a row group, or of what a connector read."""
 
     batch: Any
     first_row: int
+    numbers: Ints | None = None
 
     def table(self) -> Any:
         """See `Block`."""
@@ -58,12 +65,12 @@ class ParquetBlock:
         """See `Block`."""
         names = self.batch.schema.names
         columns = [exact_values(column) for column in self.batch.columns]
-        for number, cells in enumerate(zip(*columns, strict=True), self.first_row):
+        for number, cells in zip(_numbered(self), zip(*columns, strict=True), strict=False):
             yield RawRow(number, dict(zip(names, cells, strict=True)))
 
     def row(self, index: int) -> RawRow:
         """See `Block`."""
-        return next(ParquetBlock(self.batch.slice(index, 1), self.first_row + index).rows())
+        return next(ParquetBlock(self.batch.slice(index, 1), _number_at(self, index)).rows())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class CsvBlock:
     data: bytes
     first_row: int
     columns: Sequence[str]
+    numbers: None = None
 
     def table(self) -> Any | None:
         """See `Block`: all cells are texts. Quotes and odd lines are left to the rows."""
@@ -101,7 +109,7 @@ class CsvBlock:
 
     def rows(self) -> Iterator[RawRow | BadRow]:
         """See `Block`."""
-        return csv_rows(self.columns, split_lines(self.data, self.first_row))
+        return csv_rows(self.columns, split_lines(self.data, count(self.first_row)))
 
     def row(self, index: int) -> RawRow | BadRow:
         """See `Block`."""
@@ -115,6 +123,7 @@ class JsonBlock:
 
     data: bytes
     first_row: int
+    numbers: Ints | None = None
 
     def table(self) -> Any | None:
         """See `Block`; nested objects become columns with dotted names."""
@@ -134,12 +143,12 @@ class JsonBlock:
 
     def rows(self) -> Iterator[RawRow | BadRow]:
         """See `Block`."""
-        return json_rows(split_lines(self.data, self.first_row))
+        return json_rows(split_lines(self.data, _numbered(self)))
 
     def row(self, index: int) -> RawRow | BadRow:
         """See `Block`."""
         line = self.data.split(b"\n", index + 1)[index]
-        return next(json_rows([(self.first_row + index, line)]))
+        return next(json_rows([(_number_at(self, index), line)]))
 
 
 def csv_rows(columns: Sequence[str], lines: Iterable[NumberedLine]) -> Iterator[RawRow | BadRow]:
@@ -164,13 +173,21 @@ def json_rows(lines: Iterable[NumberedLine]) -> Iterator[RawRow | BadRow]:
     return ndjson_rows(cast(Any, lines))
 
 
-def split_lines(data: bytes, first: int) -> Iterator[NumberedLine]:
-    """Yield whole lines without their ends, numbered from `first`."""
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), first):
+def split_lines(data: bytes, numbers: Iterable[int]) -> Iterator[NumberedLine]:
+    """Yield whole lines without their ends, with their numbers."""
+    for number, line in zip(numbers, data.removesuffix(b"\n").split(b"\n"), strict=False):
         if len(line) > LINE_BYTES_MAX:
             yield number, BadRow(number, line[:80], f"the line is longer than {LINE_BYTES_MAX} bytes")
         else:
             yield number, line.removesuffix(b"\r")
+
+
+def _numbered(block: Block) -> Iterable[int]:
+    return count(block.first_row) if block.numbers is None else block.numbers.tolist()
+
+
+def _number_at(block: Block, index: int) -> int:
+    return block.first_row + index if block.numbers is None else int(block.numbers[index])
 
 
 def _count_lines(data: bytes) -> int:

@@ -132,7 +132,7 @@ class ChunkMaker:
         except MeterbridgeError:
             return None
         return UsageChunk(
-            origin=Origin(self._file, block.first_row),
+            origin=Origin(self._file, block.first_row, block.numbers),
             accounts=accounts,
             sources=sources,
             details=details,

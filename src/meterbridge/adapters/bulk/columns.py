@@ -81,7 +81,7 @@ class ColumnReader:
         if table is None or not len(table) or not self._accepts(table):
             return None
         try:
-            event_bytes, event_offsets = self._ids(table, block.first_row)
+            event_bytes, event_offsets = self._ids(table, block)
             details, examples = self._details(table)
             return PlainColumns(
                 event_bytes=event_bytes,
@@ -96,9 +96,10 @@ class ColumnReader:
         except (NotPlain, pa.ArrowException):
             return None
 
-    def _ids(self, table: Any, first_row: int) -> tuple[Bytes, Ints]:
+    def _ids(self, table: Any, block: Block) -> tuple[Bytes, Ints]:
         if self._map.id == ROW_NUMBER:
-            ids = pc.cast(pa.array(np.arange(first_row, first_row + len(table))), pa.string())
+            numbers = block.first_row + np.arange(len(table)) if block.numbers is None else block.numbers
+            ids = pc.cast(pa.array(numbers), pa.string())
         else:
             ids = _plain(self._column(table, self._map.id or ""))
             ids = pc.cast(ids, pa.string()) if pa.types.is_integer(ids.type) else ids

@@ -289,7 +289,7 @@ def _lines(pieces: Iterable[bytes], first: int) -> Iterator[NumberedLine]:
             rest += piece
             continue
         whole, rest = rest + piece[:cut], piece[cut:]
-        yield from split_lines(whole, number)
+        yield from split_lines(whole, itertools.count(number))
         number += whole.count(b"\n")
     if rest:
-        yield from split_lines(rest, number)
+        yield from split_lines(rest, itertools.count(number))

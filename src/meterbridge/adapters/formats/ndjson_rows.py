@@ -27,7 +27,8 @@ def _row(number: int, text: str) -> RawRow | BadRow:
         return BadRow(number, error.value, f"{error}; each line holds one JSON object")
     if isinstance(value, dict):
         return RawRow(number, value)
-    reason = f"the line holds {snippet(value)}; it must hold one JSON object, {{…}}"
+    what = "null, or a record nothing" if value is None else snippet(value)
+    reason = f"the line holds {what}; it must hold one JSON object, {{…}}"
     if isinstance(value, list):
         reason = "the line holds a JSON array; write one object a line (jq -c '.[]' does it)"
     return BadRow(number, text[:80], reason)

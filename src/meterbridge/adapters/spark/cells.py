@@ -19,7 +19,7 @@ from meterbridge.services.bulk.plan import SealPlan
 
 CELL_RECEIPTS: Final = 1 << 14
 """About the most that a cell holds: two for each part of a million are sent to two tasks."""
-COLUMNS: Final = 4
+COLUMNS: Final = 5
 
 
 def fineness(receipts: Ints) -> Ints:
@@ -35,14 +35,28 @@ def count_cells(rows: Rows, bits: Ints) -> Ints:
         bits: how many bits number the cells of each account.
 
     Returns:
-        (m, 4) of account, bits, cell, receipts; in order.
+        (m, 5) of account, bits, cell, receipts, checksum of their leaves (see `checksum`); in order.
     """
     accounts = rows["account"].astype(np.int64)
     of_row = bits[accounts]
     cells = _prefix(rows["id"][:, 0].byteswap(), of_row)
     starts = np.flatnonzero(np.diff(accounts, prepend=-1) | np.diff(cells, prepend=-1))
     sizes = np.diff(starts, append=len(rows))
-    return np.stack([accounts[starts], of_row[starts], cells[starts], sizes], axis=1)
+    sums = np.add.reduceat(_leaf_words(rows), starts) if len(rows) else starts
+    return np.stack([accounts[starts], of_row[starts], cells[starts], sizes, sums], axis=1)
+
+
+def checksum(rows: Rows) -> int:
+    """Return a sum by which receipts that were judged are known again when they are written.
+
+    A leaf is a hash of all that a receipt says: other content with the same sum, modulo 2**64, comes by
+    accident once in 2**64 times.
+    """
+    return int(np.add.reduce(_leaf_words(rows)))
+
+
+def _leaf_words(rows: Rows) -> Ints:
+    return np.ascontiguousarray(rows["leaf"][:, 0]).view(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +68,30 @@ class Cells:
         bits: (c,) how many bits of an id number the cells of its account.
         numbers: (c,) of the cell among its account's, ascending.
         sizes: (c,) receipts.
+        sums: (c,) their checksums.
     """
 
     accounts: Ints
     bits: Ints
     numbers: Ints
     sizes: Ints
+    sums: Ints
 
     @classmethod
     def of(cls, counted: Ints) -> Self:
         """Add counts up; where they are of different fineness, by the coarsest."""
         if not len(counted):
             return cls(*np.empty((COLUMNS, 0), dtype=np.int64))
-        accounts, bits, numbers, sizes = counted.T
+        accounts, bits, numbers, sizes, sums = counted.T
         coarsest = np.full(int(accounts.max()) + 1, 64, dtype=np.int64)
         np.minimum.at(coarsest, accounts, bits)
         numbers = numbers >> bits - coarsest[accounts]
         order = np.lexsort((numbers, accounts))
-        accounts, numbers, sizes = accounts[order], numbers[order], sizes[order]
+        accounts, numbers, sizes, sums = accounts[order], numbers[order], sizes[order], sums[order]
         starts = np.flatnonzero(np.diff(accounts, prepend=-1) | np.diff(numbers, prepend=-1))
-        return cls(
-            accounts[starts], coarsest[accounts[starts]], numbers[starts], np.add.reduceat(sizes, starts)
-        )
+        of_cell = accounts[starts]
+        added = (np.add.reduceat(column, starts) for column in (sizes, sums))
+        return cls(of_cell, coarsest[of_cell], numbers[starts], *added)
 
     def receipts_of(self, accounts: int) -> Ints:
         """Return how many receipts each account has."""
@@ -107,12 +123,14 @@ class Cut:
         high: and end.
         first: rank of the first receipt in them.
         size: how many receipts they hold.
+        checksum: of all of these.
     """
 
     low: Bound
     high: Bound
     first: int
     size: int
+    checksum: int
 
 
 def cuts_of(plan: SealPlan, cells: Cells) -> list[Cut]:
@@ -123,7 +141,9 @@ def cuts_of(plan: SealPlan, cells: Cells) -> list[Cut]:
     for blocks in plan.parts():
         lowest, highest = np.searchsorted(starts, [blocks[0].first, blocks[-1].stop - 1], "right") - 1
         first, stop = int(starts[lowest]), int(ends[highest])
-        cuts.append(Cut(_bound(cells, int(lowest), 0), _bound(cells, int(highest), 1), first, stop - first))
+        low, high = _bound(cells, int(lowest), 0), _bound(cells, int(highest), 1)
+        added = int(np.add.reduce(cells.sums[lowest : highest + 1]))
+        cuts.append(Cut(low, high, first, stop - first, added))
     return cuts
 
 

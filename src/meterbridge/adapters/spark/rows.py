@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pyarrow.compute as pc
 
-from meterbridge.adapters.bulk.blocks import Block, JsonBlock, ParquetBlock
+from meterbridge.adapters.bulk.blocks import JsonBlock, ParquetBlock
 from meterbridge.adapters.bulk.chunks import ChunkMaker
 from meterbridge.adapters.bulk.scan import Files, MappedBlocks
 from meterbridge.adapters.formats.column_map import EXAMPLE, ROW_NUMBER, ColumnMap
@@ -18,13 +19,17 @@ from meterbridge.adapters.formats.errors import BadFile
 from meterbridge.adapters.formats.mapped import canonical_map
 from meterbridge.adapters.formats.native import NativeRows, Sources
 from meterbridge.adapters.formats.rows import BadRow, RawRow, Row, UsageRow
+from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.services.bulk.chunk import UsageChunk
 from meterbridge.services.bulk.sealing import Scanning
+from meterbridge.services.records import BadRow as RefusedRow
 
 FILE: Final = "__meterbridge_file"
 ROW: Final = "__meterbridge_row"
-PLACES: Final = (FILE, ROW)
+CHANGE: Final = "__meterbridge_change"
+"""What became of a row, where the connector reads changes of a table: one that came in is a call."""
+NOT_CALLS: Final = (FILE, ROW, CHANGE)
 VALUE: Final = "__meterbridge_value"
 _DEFAULT_SOURCE: Final = "log"
 
@@ -51,7 +56,7 @@ class RowReader:
         counted = 0
         for batch in batches:
             for run in _runs(batch, f"{self.name}, partition {_partition()}", counted):
-                yield from reading.chunks(run)
+                yield from reading.chunks(reading.calls_of(run))
             counted += batch.num_rows
 
     def _map(self) -> ColumnMap | None:
@@ -72,35 +77,49 @@ class RowReader:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Rows that follow each other in one file.
+    """Rows of one file.
 
     Attributes:
         file: its name.
-        first: number of the first.
-        known: whether that is the row's number wherever it is read, not only in this task.
+        numbers: of the rows.
+        known: whether these are the rows' numbers wherever they are read, not only in this task.
         batch: their columns.
+        changes: what became of each, or None where rows are calls.
     """
 
     file: str
-    first: int
+    numbers: Ints
     known: bool
     batch: Any
+    changes: Any | None = None
+
+    def block(self, is_json: bool) -> JsonBlock | ParquetBlock:
+        """Return the rows as a block."""
+        first, gaps = int(self.numbers[0]), bool((np.diff(self.numbers) != 1).any())
+        numbers = self.numbers if gaps else None
+        if is_json:
+            return JsonBlock(_lines(self.batch), first, numbers)
+        return ParquetBlock(self.batch, first, numbers)
 
 
 def _runs(batch: Any, name: str, counted: int) -> Iterator[_Run]:
-    columns = [i for i, column in enumerate(batch.schema.names) if column not in PLACES]
+    columns = [i for i, column in enumerate(batch.schema.names) if column not in NOT_CALLS]
     cells = batch.select(columns)
     files, rows = batch.column(FILE), batch.column(ROW)
+    changes = batch.column(CHANGE) if CHANGE in batch.schema.names else None
     if not batch.num_rows:
         return
     codes = files.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     known = rows.null_count == 0
     numbers = rows.to_numpy(zero_copy_only=False) if known else counted + 1 + np.arange(batch.num_rows)
-    cuts = np.flatnonzero((np.diff(codes) != 0) | (np.diff(numbers) != 1)) + 1
-    for first, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), batch.num_rows], strict=True):
+    cuts = (np.flatnonzero(np.diff(codes)) + 1).tolist()
+    for first, stop in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):
         file = files[first].as_py()
         where = name if file is None else _path_of(file)
-        yield _Run(where, int(numbers[first]), known, cells.slice(first, stop - first))
+        if file is not None and not known:
+            where = f"{where}, rows counted in {name}"
+        some = changes if changes is None else changes.slice(first, stop - first)
+        yield _Run(where, numbers[first:stop], known, cells.slice(first, stop - first), some)
 
 
 @dataclass(slots=True)
@@ -112,7 +131,21 @@ class _Reading:
     column_map: ColumnMap | None
     opened: dict[str, MappedBlocks] = field(default_factory=dict)
 
+    def calls_of(self, run: _Run) -> _Run:
+        """Refuse rows that were changed or deleted: what was sealed of them is corrected by credits."""
+        if run.changes is None:
+            return run
+        came_in = pc.equal(run.changes, "insert")
+        for at in np.flatnonzero(~came_in.to_numpy(zero_copy_only=False)).tolist():
+            change, number = run.changes[at].as_py(), int(run.numbers[at])
+            reason = f"the row is a change ({change}) of one that came before; only inserted rows are calls"
+            self.scanning.refuse(run.file, RefusedRow(number, change, reason, None))
+        numbers = run.numbers[came_in.to_numpy(zero_copy_only=False)]
+        return replace(run, numbers=numbers, batch=run.batch.filter(came_in), changes=None)
+
     def chunks(self, run: _Run) -> Iterable[UsageChunk]:
+        if not len(run.numbers):
+            return []
         numbered = self.how.files.column_map
         if numbered is not None and numbered.id == ROW_NUMBER and not run.known:
             raise BadFile(
@@ -120,14 +153,7 @@ class _Reading:
             )
         if self.column_map is None:
             return self._native(run)
-        return self._mapped(run.file, self.column_map).chunks(self._block(run))
-
-    def _block(self, run: _Run) -> Block:
-        return (
-            JsonBlock(_lines(run.batch), run.first)
-            if self.how.is_json
-            else ParquetBlock(run.batch, run.first)
-        )
+        return self._mapped(run.file, self.column_map).chunks(run.block(self.how.is_json))
 
     def _mapped(self, file: str, column_map: ColumnMap) -> MappedBlocks:
         if file not in self.opened:
@@ -144,7 +170,7 @@ class _Reading:
         named = files.source or _DEFAULT_SOURCE
         native = NativeRows(Sources(named, files.source or Path(run.file).name), files.column_map)
         maker = ChunkMaker(self.scanning, run.file, files.payer, files.latest)
-        rows = JsonBlock(_lines(run.batch), run.first).rows()
+        rows = run.block(is_json=True).rows()
         yield maker.of_rows([event for row in rows for event in _events(native, row)])
 
 
@@ -161,9 +187,14 @@ def _events(native: NativeRows, row: RawRow | BadRow) -> Iterator[Row]:
 
 
 def _lines(batch: Any) -> bytes:
-    """Return a column of JSON as lines; ends of lines between its tokens become spaces."""
+    """Return a column of JSON as lines, one for each record; one without a value is null.
+
+    Ends of lines within a record become another blank of JSON, which no text in quotes may hold either.
+    """
     values = batch.column(0).to_pylist()
-    return b"".join((value or b"null").replace(b"\n", b" ") + b"\n" for value in values)
+    return b"".join(
+        ((value or b"").strip(b" \t\r\n") or b"null").replace(b"\n", b"\r") + b"\n" for value in values
+    )
 
 
 def _path_of(url: str) -> str:

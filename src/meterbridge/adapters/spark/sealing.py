@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _DAY_MS: Final = 86_400_000
 _RANGES_MAX: Final = 1 << 15
+_UNKNOWN_RANGES: Final = 200
 _KNOWN_RANGES: Final = 256
 
 
@@ -108,13 +109,15 @@ class SparkSealing:
                 accounts = self._ledger.accounts(tariff_id)
                 partitions = chosen.partitions or self._default_partitions()
                 found = source.open(self._spark, partitions)
-                ranges = min(_RANGES_MAX, max(partitions, -(-found.receipts // RANGE_RECEIPTS)))
+                ranges = chosen.partitions or _UNKNOWN_RANGES
+                if found.receipts is not None:
+                    ranges = max(partitions, -(-found.receipts // RANGE_RECEIPTS))
                 work = Work(
                     meterbridge.__version__,
                     record,
                     accounts,
                     horizon,
-                    ranges,
+                    min(_RANGES_MAX, ranges),
                     chosen.skip_bad,
                     draft.attempts,
                     known,
@@ -158,6 +161,21 @@ def _put_known(draft: SealDraft, others: SqlEvents) -> list[IndexPlace]:
             written += len(entries)
         writer.close()
     return [draft.index(attempt.name)] if written else []
+
+
+def _planned_once(spark: SparkSession, frame: DataFrame) -> DataFrame:
+    """Return a frame whose every action sees the same version of the tables that it reads.
+
+    Since 4.1 Spark looks for a newer version at each action, and a frame of another version is not the one
+    that was kept. A plan that runs already is asked for no version; what is lost of it is made again from it.
+    """
+    if not hasattr(frame, "_jdf"):  # a client of Spark Connect has no other way
+        return frame.localCheckpoint(eager=False)
+    from pyspark.sql.classic.dataframe import DataFrame as Classic
+
+    java: Any = frame._jdf
+    session: Any = spark._jsparkSession
+    return Classic(session.createDataFrame(java.toJavaRDD(), java.schema()), spark)
 
 
 class _Run:
@@ -217,7 +235,8 @@ class _Run:
 
         measured = self._map(found.frame, partial(measure_usage, self._work, found.reader))
         by_key = measured.repartitionById(self._work.ranges, "place")
-        return self._map(by_key, partial(judge_ranges, self._work)).persist(StorageLevel.DISK_ONLY)
+        judged = self._map(by_key, partial(judge_ranges, self._work))
+        return _planned_once(self._spark, judged).persist(StorageLevel.DISK_ONLY)
 
     def _verdicts(self, judged: DataFrame) -> list[Message]:
         """Run the first two tasks; raise what they refused, in the order of one machine."""

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meterbridge.domain.errors import MeterbridgeError
 
@@ -113,9 +113,34 @@ def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Ite
 
 
 def first_line(error: BaseException) -> str:
-    """Return the line of a Spark error that says what happened, without its traces."""
+    """Return what a Spark error says happened, without its traces: a sentence, and the cause of all.
+
+    Java says it in one of a chain of exceptions, of which some only wrap the next.
+    """
+    thrown: Any = getattr(error, "java_exception", None)
+    chain = []
+    while thrown is not None:
+        chain.append((_first_words(thrown.getMessage()), str(thrown.toString())))
+        thrown = thrown.getCause()
+    said = [words for words, _ in chain if words and not any(words in whole for _, whole in chain[1:])]
+    if chain and chain[-1][0]:
+        said.append(chain[-1][0])
+    if said:
+        return ": ".join(dict.fromkeys([said[0], said[-1]]))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    from_python = len(lines) > 1 and "Python worker" in lines[0]
+    return lines[-1 if from_python else 0] if lines else type(error).__name__
+
+
+def _first_words(message: str | None) -> str:
+    """Return the lines of a message before its first blank one or its trace, as one."""
+    said: list[str] = []
+    for line in (message or "").splitlines():
+        words = line.strip()
+        if words.startswith("at ") or (said and not words):
+            break
+        said.append(words)
+    return " ".join(word for word in said if word)
 
 
 def _addresses(master: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from meterbridge.adapters.bulk.events import ENTRY_BYTES, ENTRY_WORDS, EventIndexWriter
 from meterbridge.adapters.bulk.layout import EVENTS, NODES
 from meterbridge.adapters.bulk.parts import PartWriter, RowTexts
-from meterbridge.adapters.spark.cells import Cut
+from meterbridge.adapters.spark.cells import Cut, checksum
 from meterbridge.adapters.spark.packs import Kind, Message, Pack, by_place, joined, read_messages
 from meterbridge.adapters.spark.work import TaskFailed, Work
 from meterbridge.domain.arrays import Ints, Words
@@ -36,6 +36,7 @@ from meterbridge.services.bulk.writing import Forest
 HEAD_COLUMNS: Final = 4 + NODE_WORDS
 """Batch, piece, first and last time, and the node of an aligned subtree."""
 _COPIED: Final = 1 << 16
+_CHANGED: Final = "the input changed while it was sealed; seal again"
 
 
 def split_by_part(cuts: Sequence[Cut], batches: Iterable[Any]) -> Iterator[Message]:
@@ -83,10 +84,10 @@ def _order_of_part(pack: Pack, cut: Cut, blocks: Sequence[Block]) -> Order:
     """Sort a part's cells, and leave out what is not in the part."""
     if len(pack.rows) != cut.size:
         raise TaskFailed(
-            f"{len(pack.rows)} receipts came where {cut.size} were counted: "
-            "the input changed while it was sealed",
-            len(pack.rows),
+            f"{len(pack.rows)} receipts came where {cut.size} were counted: {_CHANGED}", len(pack.rows)
         )
+    if checksum(pack.rows) != cut.checksum:
+        raise TaskFailed(f"{cut.size} receipts are not those that were judged: {_CHANGED}", cut.size)
     counts = np.bincount(pack.rows["account"])
     order = receipt_order(pack.rows, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     return order[blocks[0].first - cut.first : blocks[-1].stop - cut.first]

@@ -84,7 +84,8 @@ def seal(
 
     Example: meterbridge seal --from 'calls/*.parquet' --engine spark --master spark://head:7077
 
-    Example: meterbridge seal --engine spark --format delta --from s3a://usage/calls --store s3://books/segments
+    Example: meterbridge seal --engine spark --packages io.delta:delta-spark_4.1_2.13:4.1.0 --format delta
+    --from s3a://usage/calls --store s3://books/segments
 
     Segments that went to a store are found there by every command; what it needs to be opened is told by
     METERBRIDGE_STORE_OPTIONS.

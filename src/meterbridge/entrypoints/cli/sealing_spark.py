@@ -88,7 +88,8 @@ PackagesOption = Annotated[
     typer.Option(
         "--packages",
         metavar="COORDINATES",
-        help="Connectors that Spark fetches from Maven (spark.jars.packages): group:artifact:version, ...",
+        help="Connectors that Spark fetches from Maven (spark.jars.packages): group:artifact:version, ...; "
+        "e.g. io.delta:delta-spark_4.1_2.13:4.1.0 for Spark 4.1.",
     ),
 ]
 JarsOption = Annotated[
@@ -149,13 +150,21 @@ class SparkChoice:
                 )
             return FileSource(files)
         options = pairs("--option", self.options)
+        if self.format.lower() == "kafka" and names:
+            raise BadSparkOption(
+                "Kafka's connector reads topics, not --from: name them by --option subscribe=TOPIC,...",
+                names[0],
+            )
         return SparkSource(self.format, list(names), files, options, self.json_column)
 
     def settings(self) -> dict[str, str]:
-        """Return the settings of Spark that were asked for."""
+        """Return the settings of Spark that were asked for, and those that the connector needs."""
+        from meterbridge.adapters.spark.connectors import connector_of
+
         named = {"spark.jars.packages": self.packages, "spark.jars": self.jars}
         given = {name: value for name, value in named.items() if value}
-        return {**given, **pairs("--conf", self.conf)}
+        given |= pairs("--conf", self.conf)
+        return given if self.format is None else connector_of(self.format).settings_beside(given)
 
 
 def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
