@@ -214,6 +214,60 @@ def test_odd_lines_are_told_by_their_numbers(
         assert found.refused
 
 
+ODD_JSON = {
+    "no UTF-8 in a payer": [b'"customer": "\xff"'],
+    "no UTF-8 in a text": [b'"model": "a\xc3("'],
+    "no UTF-8 in a key": [b'"\xff": 1, "customer": "c1"'],
+    "no number": [b'"model": NaN'],
+    "infinite": [b'"model": -Infinity'],
+    "too long": [b'"model": "' + b"x" * 2**20 + b'"'],
+    "a time for milliseconds": [b'"time": "2026-01-01T10:20:30"'],
+    "a date for milliseconds": [b'"time": "2026-01-01"'],
+    "texts like times": [b'"model": "2026-01-01"', b'"model": "2026-01-01 00:00:00"', b'"model": null'],
+    "numbers as details": [b'"model": 1', b'"model": 1.0', b'"model": 1.00000000000000001'],
+    "whole numbers as details": [b'"model": 1', b'"model": 2'],
+}
+
+
+@pytest.mark.parametrize("first", [0, 7])
+@pytest.mark.parametrize("odd", ODD_JSON)
+def test_odd_cells_of_json_read_as_their_rows_do(
+    tmp_path: Path, row_by_row: Callable[..., Scanned], odd: str, first: int
+) -> None:
+    """Arrow takes texts for times, several texts for one number, and bytes that are no text."""
+    table = [dict(zip(COLUMNS, call, strict=True)) for call in make_calls(20, PAYERS)]
+    as_ndjson(tmp_path / "calls", table)
+    lines = (tmp_path / "calls").read_bytes().splitlines(keepends=True)
+    for at, cell in enumerate(ODD_JSON[odd], first):
+        name = cell.rpartition(b'"customer"')[1] or cell.partition(b":")[0]
+        cells = [one for one in lines[at].strip(b"{}\n").split(b", ") if not one.startswith(name)]
+        lines[at] = b"{" + b", ".join([*cells, cell]) + b"}\n"
+    path = tmp_path / "odd"
+    path.write_bytes(b"".join(lines))
+    found, wanted = Scanned(path), row_by_row(path)
+    assert (found.rows, found.refused) == (wanted.rows, wanted.refused)
+    assert len(found.rows) + len(found.refused) == 20
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-01", "2026-01-01 10", "2026-01-01T10:20:30", "2026-01-01 10:20:30Z"]
+)
+def test_times_of_json_read_as_their_rows_do(
+    tmp_path: Path, row_by_row: Callable[..., Scanned], text: str
+) -> None:
+    calls = [{"id": f"a{n}", "at": "2026-01-01T10:20:30Z", "who": "c1", "input": n} for n in range(10)]
+    calls[3]["at"] = text
+    path = tmp_path / "calls"
+    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
+    column_map = ColumnMap.parse("id=id time=at payer=who input=input")
+    found, wanted = Scanned(path, column_map), row_by_row(path, column_map)
+    assert (found.rows, found.refused) == (wanted.rows, wanted.refused)
+    calls[3]["at"] = calls[4]["at"]
+    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
+    plain = Scanned(path, column_map)
+    assert (len(plain.rows), plain.one_by_one) == (10, 0)
+
+
 @pytest.mark.parametrize("size", [200, 3_000, 10**6])
 def test_blocks_of_lines_keep_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_by_row: Callable[..., Scanned], size: int

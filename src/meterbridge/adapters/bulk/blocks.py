@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from itertools import chain, count
 from typing import Any, Protocol, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -126,20 +128,27 @@ class JsonBlock:
     numbers: Ints | None = None
 
     def table(self) -> Any | None:
-        """See `Block`; nested objects become columns with dotted names."""
-        if not _one_object_a_line(self.data):
+        """See `Block`; nested objects become columns with dotted names, and texts stay texts."""
+        if not self.data or not _is_plain(self.data):
             return None
         try:
             found = pyarrow.json.read_json(
-                BytesIO(self.data), pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1)
+                BytesIO(self.data),
+                pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1),
+                pyarrow.json.ParseOptions(explicit_schema=pa.schema(_texts_of(self._first_object()))),
             )
-        except (pa.ArrowException, ValueError):
+        except (pa.ArrowException, ValueError, RecursionError):
             return None
         if len(found) != _count_lines(self.data):
             return None
         while any(pa.types.is_struct(field.type) for field in found.schema):
             found = found.flatten()
-        return found
+        # Texts that look like times, in a column whose first row has none.
+        return None if any(pa.types.is_temporal(field.type) for field in found.schema) else found
+
+    def _first_object(self) -> dict[str, Any]:
+        found = json.loads(self.data[: self.data.find(b"\n") + 1 or None])
+        return found if isinstance(found, dict) else {}
 
     def rows(self) -> Iterator[RawRow | BadRow]:
         """See `Block`."""
@@ -182,6 +191,42 @@ def split_lines(data: bytes, numbers: Iterable[int]) -> Iterator[NumberedLine]:
             yield number, line.removesuffix(b"\r")
 
 
+def _texts_of(value: dict[str, Any]) -> list[Any]:
+    """Return the fields of an object that are texts: left to itself, Arrow makes times of some."""
+    found = []
+    for name, cell in value.items():
+        if isinstance(cell, str):
+            found.append(pa.field(name, pa.string()))
+        elif isinstance(cell, dict) and (inner := _texts_of(cell)):
+            found.append(pa.field(name, pa.struct(inner)))
+    return found
+
+
+def _is_plain(data: bytes) -> bool:
+    """Say whether each line is one object or several, and nothing is there that only Arrow lets pass.
+
+    Arrow reads values whatever lines they are on, passes over blank lines, ends the process at a first line
+    that holds null, and looks neither at the encoding nor at the length of lines. Lines that begin and end as
+    an object does hold whole ones; where a line holds two, their count is not that of the lines.
+    """
+    if b"NaN" in data or b"Inf" in data:  # within a text too: that costs time and no more
+        return False
+    try:
+        data.isascii() or data.decode()
+    except UnicodeDecodeError:
+        return False
+    text = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts
+    if lengths.min() < len(b"{}") or lengths.max() > LINE_BYTES_MAX:
+        return False
+    last = np.where(text[ends - 1] == ord("\r"), text[ends - 2], text[ends - 1])
+    return bool((text[starts] == ord("{")).all() and (last == ord("}")).all())
+
+
 def _numbered(block: Block) -> Iterable[int]:
     return count(block.first_row) if block.numbers is None else block.numbers.tolist()
 
@@ -192,15 +237,3 @@ def _number_at(block: Block, index: int) -> int:
 
 def _count_lines(data: bytes) -> int:
     return data.count(b"\n") + (not data.endswith(b"\n"))
-
-
-def _one_object_a_line(data: bytes) -> bool:
-    """Say whether each line begins and ends as an object does, so that no object goes on in the next.
-
-    Arrow reads values whatever lines they are on, passes over blank lines, and ends the process at a first
-    line that holds null. Lines that hold two objects are told by their count.
-    """
-    lines = _count_lines(data)
-    begins = data.startswith(b"{") + data.count(b"\n{")
-    ends = data.count(b"}\n") + data.count(b"}\r\n") + data.endswith(b"}")
-    return begins == lines and ends == lines

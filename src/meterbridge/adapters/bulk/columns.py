@@ -155,6 +155,8 @@ class ColumnReader:
 
     def _coded(self, table: Any, name: str | None) -> Coded:
         column = None if name is None else self._column(table, name)
+        if column is not None and pa.types.is_floating(column.type):
+            raise NotPlain  # several texts may have become one number
         if column is None or pa.types.is_null(column.type):
             return Coded(np.zeros(len(table), dtype=np.int64), [None])
         if not pa.types.is_dictionary(column.type):

@@ -37,8 +37,7 @@ class Connector:
         """Return settings of Spark that were given, and what else the connector needs."""
         found = {**self.settings, **given}
         if self.extension is not None:
-            names = [name for name in found.get(EXTENSIONS, "").split(",") if name]
-            found[EXTENSIONS] = ",".join(dict.fromkeys([*names, self.extension]))
+            found[EXTENSIONS] = ",".join(dict.fromkeys([*_names(found.get(EXTENSIONS)), self.extension]))
         return found
 
     def require(self, spark: SparkSession) -> None:
@@ -47,8 +46,8 @@ class Connector:
         Raises:
             SparkFailed: naming the setting.
         """
-        there = spark.conf.get(EXTENSIONS, "") or ""
-        if self.extension is not None and self.extension not in there.split(","):
+        there = spark.conf.get(EXTENSIONS, "")
+        if self.extension is not None and self.extension not in _names(there):
             raise SparkFailed(
                 f"without {EXTENSIONS}={self.extension} Spark would read rows that were deleted: "
                 "start the session with it",
@@ -84,5 +83,11 @@ _CONNECTORS: Final = {
 
 
 def connector_of(name: str) -> Connector:
-    """Return what is known of a connector; of most, nothing needs to be."""
-    return _CONNECTORS.get(name.lower(), Connector())
+    """Return what is known of a connector, by its short name or its class; of most, nothing needs to be."""
+    lower = name.lower()
+    known = (c for short, c in _CONNECTORS.items() if lower == short or ("." in lower and short in lower))
+    return next(known, Connector())
+
+
+def _names(setting: str | None) -> list[str]:
+    return [name.strip() for name in (setting or "").split(",") if name.strip()]

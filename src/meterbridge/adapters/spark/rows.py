@@ -19,6 +19,7 @@ from meterbridge.adapters.formats.errors import BadFile
 from meterbridge.adapters.formats.mapped import canonical_map
 from meterbridge.adapters.formats.native import NativeRows, Sources
 from meterbridge.adapters.formats.rows import BadRow, RawRow, Row, UsageRow
+from meterbridge.adapters.formats.traces import MOONCAKE_KEYS
 from meterbridge.domain.arrays import Ints
 from meterbridge.domain.errors import MeterbridgeError
 from meterbridge.services.bulk.chunk import UsageChunk
@@ -135,7 +136,7 @@ class _Reading:
         """Refuse rows that were changed or deleted: what was sealed of them is corrected by credits."""
         if run.changes is None:
             return run
-        came_in = pc.equal(run.changes, "insert")
+        came_in = pc.fill_null(pc.equal(pc.utf8_lower(run.changes), "insert"), False)
         for at in np.flatnonzero(~came_in.to_numpy(zero_copy_only=False)).tolist():
             change, number = run.changes[at].as_py(), int(run.numbers[at])
             reason = f"the row is a change ({change}) of one that came before; only inserted rows are calls"
@@ -178,6 +179,10 @@ def _events(native: NativeRows, row: RawRow | BadRow) -> Iterator[Row]:
     if isinstance(row, BadRow):
         yield row
         return
+    if row.fields.keys() == MOONCAKE_KEYS:
+        reason = "rows of this trace have no ids but their numbers: seal its file without --format"
+        yield BadRow(row.row_number, None, reason)
+        return
     try:
         events = list(native.events(row.row_number, row.fields))
     except MeterbridgeError as error:
@@ -191,10 +196,9 @@ def _lines(batch: Any) -> bytes:
 
     Ends of lines within a record become another blank of JSON, which no text in quotes may hold either.
     """
-    values = batch.column(0).to_pylist()
-    return b"".join(
-        ((value or b"").strip(b" \t\r\n") or b"null").replace(b"\n", b"\r") + b"\n" for value in values
-    )
+    blank = b" \t\r\n"
+    values = (value and value.strip() and value.strip(blank) for value in batch.column(0).to_pylist())
+    return b"".join((value or b"null").replace(b"\n", b"\r") + b"\n" for value in values)
 
 
 def _path_of(url: str) -> str:

@@ -109,7 +109,7 @@ class SparkSealing:
                 accounts = self._ledger.accounts(tariff_id)
                 partitions = chosen.partitions or self._default_partitions()
                 found = source.open(self._spark, partitions)
-                ranges = chosen.partitions or _UNKNOWN_RANGES
+                ranges = chosen.partitions or max(partitions, _UNKNOWN_RANGES)
                 if found.receipts is not None:
                     ranges = max(partitions, -(-found.receipts // RANGE_RECEIPTS))
                 work = Work(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_MIN: Final = 17
+_CAUSES_MAX: Final = 32
 _LOOPBACK: Final = "127.0.0.1"
 _CLUSTER_OF_THIS_MACHINE: Final = "local-cluster"
 SETTINGS: Final = {
@@ -118,11 +119,15 @@ def first_line(error: BaseException) -> str:
     Java says it in one of a chain of exceptions, of which some only wrap the next.
     """
     thrown: Any = getattr(error, "java_exception", None)
-    chain = []
-    while thrown is not None:
+    chain: list[tuple[str, str]] = []
+    while thrown is not None and len(chain) < _CAUSES_MAX:
         chain.append((_first_words(thrown.getMessage()), str(thrown.toString())))
         thrown = thrown.getCause()
-    said = [words for words, _ in chain if words and not any(words in whole for _, whole in chain[1:])]
+    said = [
+        words
+        for number, (words, _) in enumerate(chain, 1)
+        if words and not any(words in whole or whole in words for _, whole in chain[number:])
+    ]
     if chain and chain[-1][0]:
         said.append(chain[-1][0])
     if said:

@@ -30,8 +30,8 @@ _TOPIC: Final = frozenset({"topic", "partition", "offset", "value"})
 """Columns of records as Kafka's connector hands them out, and others that took its shape."""
 _MISSING: Final = ("DATA_SOURCE_NOT_FOUND", "KAFKA_DATA_SOURCE_NOT_ENABLED")
 """Conditions by which Spark says that it has no such connector."""
-_FEED: Final = frozenset({"_change_type", "_commit_version", "_commit_timestamp"})
-"""Columns of Delta's feed of changes."""
+_OF_CHANGES: Final = ("_commit_version", "_commit_timestamp", "_change_ordinal", "_commit_snapshot_id")
+"""Further columns of feeds of changes, of Delta and of Iceberg."""
 _ROW_BYTES: Final = 100
 _PACKED: Final = 4  # by what compressed files grow in memory
 _NO_IDEA: Final = 1 << 60  # what Spark's planner says of sources that do not tell their size, and more
@@ -184,9 +184,9 @@ class SparkSource:
 
 def _changes_named(found: DataFrame) -> DataFrame:
     """Tell the column of a feed of changes that says what became of a row from those of the call."""
-    if not set(found.columns) >= _FEED:
+    if "_change_type" not in found.columns:
         return found
-    return found.withColumnRenamed("_change_type", CHANGE).drop(*_FEED)
+    return found.withColumnRenamed("_change_type", CHANGE).drop(*_OF_CHANGES)
 
 
 def _placed(found: DataFrame, kind: str) -> DataFrame:
@@ -203,8 +203,11 @@ def _placed(found: DataFrame, kind: str) -> DataFrame:
     if hidden is None or "_metadata" in hidden:
         attempts.append(["_metadata.file_path", "_metadata.row_index + 1"])
         attempts.append(["_metadata.file_path", "CAST(NULL AS BIGINT)"])
+    own = {name.lower() for name in found.columns}
     with _no_log_of_attempts():
         for file, row in attempts:
+            if file.partition(".")[0] in own:
+                continue
             try:
                 placed = found.selectExpr("*", f"{file} AS {FILE}", f"{row} AS {ROW}")
                 placed.schema  # noqa: B018  # a client of Spark Connect looks at columns only when asked

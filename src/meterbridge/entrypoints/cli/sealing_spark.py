@@ -61,7 +61,11 @@ ConfOption = Annotated[
 PartitionsOption = Annotated[
     int | None,
     typer.Option(
-        "--partitions", min=1, max=32_768, help="Into how many tasks Spark cuts the work, at least."
+        "--partitions",
+        min=1,
+        max=32_768,
+        help="Into how many tasks Spark cuts the work: at least, or just so many where a source has no known "
+        "size.",
     ),
 ]
 FormatOption = Annotated[
