@@ -14,7 +14,9 @@ from bulk_world import bulk_world, expected, make_calls, write_parquet
 from typer.testing import CliRunner
 
 from meterbridge.adapters.spark import session
+from meterbridge.adapters.spark.connectors import EXTENSIONS, Connector, connector_of
 from meterbridge.entrypoints.cli.app import app
+from meterbridge.entrypoints.cli.sealing_spark import Engine, SparkChoice
 
 MAP = (
     "source=source id=id time_ms=time payer=customer model?=model "
@@ -82,7 +84,8 @@ def test_old_java_numbers_itself_otherwise(tmp_path: Path, monkeypatch: pytest.M
     ("arguments", "advice"),
     [
         (["--master", "local[1]"], "add --engine spark"),
-        (["--packages", "io.delta:delta-spark_2.13:4.0.0"], "add --engine spark"),
+        (["--packages", "io.delta:delta-spark_4.1_2.13:4.1.0"], "add --engine spark"),
+        (["--engine", "spark", "--format", "Kafka"], "--option subscribe=TOPIC"),
         (["--engine", "spark", "--memory", "2GiB"], "spark.executor.memoryOverhead"),
         (["--engine", "spark", "--option", "a=b"], "--format"),
         (["--engine", "spark", "--format", "orc", "--option", "ab"], "NAME=VALUE"),
@@ -95,6 +98,30 @@ def test_options_that_make_no_sense_are_refused(
     ledger: Path, calls: str, arguments: list[str], advice: str
 ) -> None:
     assert advice in refused(ledger, "--from", calls, "--map", MAP, *arguments)
+
+
+def test_a_connector_is_given_what_it_needs() -> None:
+    def settings(kind: str | None, *conf: str) -> dict[str, str]:
+        choice = SparkChoice(Engine.SPARK, None, list(conf), None, kind, None, None, "a:b:1", None)
+        return choice.settings()
+
+    delta, catalog = "io.delta.sql.DeltaSparkSessionExtension", "spark.sql.catalog.spark_catalog"
+    assert settings(None) == settings("orc") == settings("iceberg") == {"spark.jars.packages": "a:b:1"}
+    assert settings("Delta")[EXTENSIONS] == delta
+    assert settings("delta")[catalog].endswith("DeltaCatalog")
+    assert settings("delta", f"{EXTENSIONS}=a.B, c.D", f"{catalog}=e.F") == {
+        "spark.jars.packages": "a:b:1",
+        EXTENSIONS: f"a.B,c.D,{delta}",
+        catalog: "e.F",
+    }
+    assert settings("delta", f"{EXTENSIONS}=a.B, {delta} ")[EXTENSIONS] == f"a.B,{delta}"
+
+
+@pytest.mark.parametrize("name", ["ICEBERG", "org.apache.iceberg.spark.source.IcebergSource", "hudi"])
+def test_connectors_are_known_by_their_classes_too(name: str) -> None:
+    assert connector_of(name).rewrites_files
+    assert connector_of("orc") == connector_of("my.format") == Connector()
+    assert "VERSION" in connector_of(name).advice("4.1.4")
 
 
 @pytest.mark.long

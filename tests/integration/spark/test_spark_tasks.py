@@ -292,15 +292,15 @@ def test_rows_without_numbers_say_where_they_were_counted(new_bulk: World) -> No
 
 def test_changes_of_a_table_are_no_calls(new_bulk: World) -> None:
     calls = make_calls(300, 3)
-    changes = ["insert"] * 300
-    changes[5:8] = ["update_preimage", "update_postimage", "delete"]
+    changes: list[str | None] = ["insert", "INSERT"] * 150
+    changes[5:9] = ["update_preimage", "update_postimage", "delete", None]
     table = rows_of(calls, **{CHANGE: changes})
     world = new_bulk(payers=3)
     with pytest.raises(BadUsage, match=r"row 6: the row is a change \(update_preimage\)"):
         seal_on(Stepwise(), world, source=Rows(table, Files([], MAP)))
     report = seal_on(Stepwise(), world, source=Rows(table, Files([], MAP)), skip_bad=True)
-    assert [bad.row_number for _, bad in report.bad] == [6, 7, 8]
-    assert world.roots(report) == expected(calls[:5] + calls[8:])
+    assert [bad.row_number for _, bad in report.bad] == [6, 7, 8, 9]
+    assert world.roots(report) == expected(calls[:5] + calls[9:])
 
 
 def test_records_of_a_topic_are_told_by_their_offsets(new_bulk: World, tmp_path: Path) -> None:
@@ -323,6 +323,15 @@ def test_records_of_a_topic_are_told_by_their_offsets(new_bulk: World, tmp_path:
     report = seal_on(Stepwise(), world, source=source, skip_bad=True)
     assert [bad.row_number for _, bad in report.bad] == [60, 62, 64, 66, 68, 70, 72]
     assert world.roots(report) == expected(calls[:30] + calls[37:])
+
+
+def test_records_that_only_their_number_names_are_refused(new_bulk: World) -> None:
+    """A trace whose rows have no ids, in a column of a table: its rows would be sealed again elsewhere."""
+    record = json.dumps({"timestamp": 5, "input_length": 7, "output_length": 8, "hash_ids": [1]}).encode()
+    table = pa.table({VALUE: [record], FILE: ["a"], ROW: [1]})
+    source = Rows(table, Files([], None, payer="c1"), is_json=True)
+    with pytest.raises(BadUsage, match="seal its file without --format"):
+        seal_on(Stepwise(), new_bulk(payers=2), source=source)
 
 
 def test_options_of_files_reach_the_tasks(new_bulk: World, tmp_path: Path) -> None:
