@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,7 @@ def anvil(*arguments: str) -> Iterator[Web3]:
     Raises:
         NoAnvil: when there is none, or it ends or keeps silent.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     command = [str(find_anvil()), "--port", str(port), "--silent", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -54,6 +53,15 @@ def anvil(*arguments: str) -> Iterator[Web3]:
     finally:
         process.terminate()
         process.communicate()
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on, below those that outgoing connections are given meanwhile."""
+    while True:
+        port = secrets.choice(range(15_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _connect(process: subprocess.Popen[bytes], port: int) -> Web3:
