@@ -78,10 +78,18 @@ def sealed_ids(folder: Path) -> Counter[str]:
     return found
 
 
-def until_all_sealed(book: support.Book) -> None:
+def until_all_stated(book: support.Book) -> None:
+    """Wait until all is sealed and the newest statement is of all batches: one is signed a second at most."""
     deadline = time.monotonic() + 600
-    while book.ledger.pending_count(book.record.id) and time.monotonic() < deadline:
+    while (book.ledger.pending_count(book.record.id) or unstated(book)) and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def unstated(book: support.Book) -> int:
+    """Count the batches that came after the newest statement."""
+    sizes = book.ledger.log_sizes(book.record.id).values()
+    heads = [record.heads[0] for record in book.ledger.statements(book.record.id)][-1:]
+    return sum(sizes) - sum(head.charges.size + head.credits.size for head in heads)
 
 
 def campaign(book: support.Book, *, rounds: int, processes: int, seed: int) -> Load:
@@ -102,7 +110,7 @@ def campaign(book: support.Book, *, rounds: int, processes: int, seed: int) -> L
             services[victim].wait_ready()
         time.sleep(0.5)
         load.end()
-        until_all_sealed(book)
+        until_all_stated(book)
     finally:
         load.end()
         for service in services:
