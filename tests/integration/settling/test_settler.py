@@ -13,7 +13,6 @@ from meterbridge.adapters.chain import KeySender
 from meterbridge.adapters.signers import LocalSigner
 from meterbridge.adapters.sql.outbox_statements import ATTEMPTS, DELIVERIES, NONCES
 from meterbridge.domain.units import AssetAmount
-from meterbridge.services.settling.context import Moved
 from meterbridge.services.settling.packing import Packing
 
 pytestmark = pytest.mark.node
@@ -246,8 +245,8 @@ def test_statement_after_its_signer_retired_fails_and_what_it_covered_settles(to
     town.state({town.payer: 100})
     town.as_sender(town.provider).set_signer(METER.address, retired)
     settler = town.settler()
-    for _ in range(2):  # what is reopened in a pass is looked at in the next
-        settler.drain(timeout=60)
+    settler.step()
+    settler.step()
     assert town.states() == ["final", "failed"]
     assert town.pot() == 100
 
@@ -262,9 +261,7 @@ def test_hurried_pass_looks_at_all_that_waits_however_much_it_is(town: Town) -> 
     assert all("draw nothing" in delivery.reason for delivery in town.deliveries())
     town.deposit(payers[69], 100)
     assert settler.step().moved == ()  # none is due yet
-    moved: list[Moved] = []  # a busy node may take more than the hurried pass to have the receipt
-    settler.drain(timeout=60, on_step=lambda report: moved.extend(report.moved))
-    assert [m.delivery.state for m in moved][-1] == "final"
+    assert [m.delivery.state for m in settler.step(hurry=True).moved][-1] == "final"
     assert sorted(town.states()) == ["final", *["waiting"] * 69]
 
 
