@@ -45,7 +45,7 @@ def anvil(*arguments: str) -> Iterator[Web3]:
     Raises:
         NoAnvil: when there is none, or it ends or keeps silent.
     """
-    port = _free_port()
+    port = free_port()
     command = [str(find_anvil()), "--port", str(port), "--silent", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -55,7 +55,7 @@ def anvil(*arguments: str) -> Iterator[Web3]:
         process.communicate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that nobody listens on, below those that outgoing connections are given meanwhile."""
     while True:
         port = secrets.choice(range(15_000, 32_000))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from _anvil import free_port
 
 from meterbridge.adapters.intake.api_keys import ApiKeys, Scope
 from meterbridge.adapters.ledger import DATABASE_NAME, SqlLedger
@@ -129,15 +129,6 @@ def _migrated() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     open_database(str(folder), None)[1].close()
     return folder / DATABASE_NAME
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, below those that outgoing connections are given meanwhile."""
-    while True:
-        port = secrets.choice(range(15_000, 32_000))
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass

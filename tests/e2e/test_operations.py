@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -22,7 +22,7 @@ from web3 import HTTPProvider, Web3
 
 from meterbridge.adapters.webhooks import verify_webhook
 
-from .conftest import ROOT, Cli, InThisProcess
+from .conftest import ANVIL, ROOT, Cli, InThisProcess
 
 pytestmark = pytest.mark.node
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -124,9 +124,8 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    port: int = runpy.run_path(str(ANVIL))["free_port"]()
+    return port
 
 
 def stop(process: subprocess.Popen[str]) -> tuple[int, str, str]:

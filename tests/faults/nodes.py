@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from _anvil import find_anvil
-from _service import free_port
+from _anvil import find_anvil, free_port
 
 from faults.proxy import Node
 

@@ -210,10 +210,6 @@ def seal_on_spark(
             )
 
 
-def _tell_stage(tell: Callable[[str], None], name: str) -> None:
-    tell(_STAGES.get(name, "Committing"))
-
-
 @contextmanager
 def _steps(output: Output) -> Iterator[Callable[[str], None]]:
     """Show which step is under way."""
